@@ -1,5 +1,6 @@
 export * from "./assert.ts";
 export * from "./backend.ts";
+export * from "./model/certificate-name.ts";
 export * from "./model/configuration.ts";
 export * from "./model/copy.ts";
 export * from "./model/epoch.ts";
