@@ -1,1 +1,2 @@
-export {};
+export * from "./certificates.ts";
+export * from "./tls-problem.ts";
