@@ -11,3 +11,7 @@ export * from "./model/size.ts";
 export * from "./ports.ts";
 export * from "./protocol/agent.ts";
 export * from "./protocol/peer.ts";
+export * from "./loop/machine.ts";
+export * from "./loop/state.ts";
+export * from "./plan/lane-input.ts";
+export { planDataset, snapshotNamePrefix } from "./plan/lane-plan.ts";

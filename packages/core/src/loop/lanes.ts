@@ -1,0 +1,314 @@
+import { assert } from "../assert.ts";
+import type { CopyRecord } from "../model/copy.ts";
+import type { Milliseconds } from "../model/ids.ts";
+import type { Problem, Result } from "../model/problem.ts";
+import type { Action, Decision, LaneInput, MoveMemory, PeerKnowledge, Wait } from "../plan/lane-input.ts";
+import { planDataset } from "../plan/lane-plan.ts";
+import { backoffMs } from "./backoff.ts";
+import { startJob } from "./jobs.ts";
+import { reasonOfFailure, setReasons } from "./report.ts";
+import type { ActionAnswer, AgentState, Lane, Pool } from "./state.ts";
+
+/** How many actions of a kind run at once: quick ones are commands, transfers fill a link. */
+export const poolSizes: Readonly<Record<Pool, number>> = { quick: 16, transfer: 4 };
+/** A quick action that takes longer is shown as stuck. Its lane stays taken, since it may still take effect. */
+const quickOverdueMs = 60_000;
+
+/** Lets a lane do what is next: look, answer another agent, or what the plan says. */
+export function advance(state: AgentState, lane: Lane, now: Milliseconds): void {
+  if (lane.running !== null) return;
+  state.changed.add(lane);
+  if (lane.mustLook) return lookOrWait(state, lane, now);
+  answerJobs(state, lane, now);
+  if (lane.running === null) carryOut(state, lane, planDataset(inputOf(state, lane)), now);
+}
+
+function answerJobs(state: AgentState, lane: Lane, now: Milliseconds): void {
+  while (lane.jobs.length > 0 && lane.running === null) startJob(state, lane, now);
+}
+
+/** Nothing is planned on an old picture. Who asks meanwhile waits, unless looking fails: then they are told. */
+function lookOrWait(state: AgentState, lane: Lane, now: Milliseconds): void {
+  const lookAtAllComes = lane.local.kind === "unknown" && (state.lookingAtAll || state.mustLookAtAll);
+  const isHeldBack = lane.lastFailure?.did === "look" && now < lane.nextTryAt;
+  if (!lookAtAllComes && !isHeldBack) return startLook(state, lane, now);
+  if (isHeldBack) setTimer(state, lane);
+  if (isHeldBack || state.lookFailures > 0) answerJobs(state, lane, now);
+}
+
+function startLook(state: AgentState, lane: Lane, now: Milliseconds): void {
+  if (!takeSlot(state, lane, "quick")) return;
+  lane.running = { kind: "look", since: now, overdueAt: now + quickOverdueMs };
+  setTimer(state, lane);
+  state.effects.push({ kind: "look", dataset: lane.dataset });
+}
+
+function carryOut(state: AgentState, lane: Lane, decision: Decision, now: Milliseconds): void {
+  switch (decision.kind) {
+    case "done":
+      clearFailures(state, lane);
+      lane.move = null;
+      lane.peer = null;
+      lane.reasons = [];
+      return;
+    case "wait":
+      clearFailures(state, lane);
+      setReasons(state, lane, decision.waits, { now });
+      return;
+    case "act":
+      return begin(state, lane, decision, now);
+  }
+}
+
+function begin(
+  state: AgentState,
+  lane: Lane,
+  decision: Extract<Decision, { kind: "act" }>,
+  now: Milliseconds,
+): void {
+  const { action, urgent, because } = decision;
+  if (isHeldBack(lane, action, urgent, now)) {
+    setTimer(state, lane);
+    return showFailure(state, lane, because, now);
+  }
+  if (action.do === "renounce") return renounce(state, lane, action, now);
+  const pool: Pool = action.do === "send" ? "transfer" : "quick";
+  if (!takeSlot(state, lane, pool)) return;
+  if (lane.failures === 0) setReasons(state, lane, because === undefined ? [] : [because], { now });
+  rememberMove(state, lane);
+  if (action.do === "create") noteBirth(state, lane, { state: "begun", epoch: action.record.epoch });
+  const overdueAt = pool === "quick" ? now + quickOverdueMs : null;
+  lane.running = { kind: "action", action, pool, since: now, startedAt: now + state.wallOffsetMs, overdueAt };
+  if (overdueAt !== null) setTimer(state, lane);
+  if (state.lookingAtAll) lane.touchedDuringLook = true;
+  state.effects.push({ kind: "perform", dataset: lane.dataset, action });
+}
+
+/** The back-off holds all actions back, except urgent ones that are not what failed. */
+function isHeldBack(lane: Lane, action: Action, urgent: boolean, now: Milliseconds): boolean {
+  if (lane.lastFailure === null || now >= lane.nextTryAt) return false;
+  return !urgent || lane.lastFailure.did === action.do;
+}
+
+function showFailure(state: AgentState, lane: Lane, because: Wait | undefined, now: Milliseconds): void {
+  assert(lane.lastFailure !== null, "a lane that is held back has failed");
+  const { did, problem } = lane.lastFailure;
+  const waits = [reasonOfFailure(did, problem), ...(because === undefined ? [] : [because])];
+  setReasons(state, lane, waits, { now, nextTryAt: lane.nextTryAt });
+}
+
+/** Giving up a birthright is only a note, but a durable one before anybody hears of it. */
+function renounce(
+  state: AgentState,
+  lane: Lane,
+  action: Extract<Action, { do: "renounce" }>,
+  now: Milliseconds,
+): void {
+  noteBirth(state, lane, { state: "renounced", epoch: action.epoch });
+  advance(state, lane, now);
+}
+
+export function noteBirth(state: AgentState, lane: Lane, note: NonNullable<Lane["birth"]>): void {
+  lane.birth = note;
+  state.effects.push({ kind: "write", changes: [{ table: "births", key: lane.dataset, value: note }] });
+}
+
+function rememberMove(state: AgentState, lane: Lane): void {
+  const target = lane.slice?.desired?.primary;
+  if (target === undefined || target === state.identity.node) return;
+  if (lane.move?.target !== target)
+    lane.move = { target, snapshot: null, rounds: [], failedSinceUnmount: false, takeBack: null };
+}
+
+/** Takes in how an action ended, and looks again at once. */
+export function actionEnded(
+  state: AgentState,
+  lane: Lane,
+  result: Result<ActionAnswer>,
+  now: Milliseconds,
+): void {
+  const { running } = lane;
+  assert(running?.kind === "action", "an action that ended was running");
+  lane.running = null;
+  lane.mustLook = true;
+  state.timed.delete(lane);
+  if (result.ok) applyAnswer(lane, running.action, result.value);
+  else actionFailed(state, lane, running.action, result.problem, now);
+  freeSlot(state, running.pool, now);
+  advance(state, lane, now);
+}
+
+function actionFailed(
+  state: AgentState,
+  lane: Lane,
+  action: Action,
+  problem: Problem,
+  now: Milliseconds,
+): void {
+  failed(state, lane, action.do, problem, now);
+  lane.peer = null;
+  if (lane.move !== null && stepsOfHandoff.has(action.do))
+    lane.move = { ...lane.move, failedSinceUnmount: true };
+}
+
+const stepsOfHandoff: ReadonlySet<Action["do"]> = new Set(["describe", "snapshot", "send", "write-record"]);
+
+export function failed(
+  state: AgentState,
+  lane: Lane,
+  did: string,
+  problem: Problem,
+  now: Milliseconds,
+): void {
+  lane.failures += 1;
+  lane.nextTryAt = now + backoffMs(lane.failures, state.chance());
+  lane.lastFailure = { did, problem };
+  setTimer(state, lane);
+}
+
+function applyAnswer(lane: Lane, action: Action, answer: ActionAnswer): void {
+  const { move, peer } = lane;
+  switch (answer.kind) {
+    case "described":
+      lane.peer = answer.knowledge;
+      return;
+    case "snapshot":
+      if (move !== null) lane.move = { ...move, snapshot: answer.snapshot.guid };
+      return;
+    case "sent":
+      assert(action.do === "send", "only a send is answered by what was sent");
+      if (move !== null) lane.move = withRound(move, answer);
+      if (peer !== null) lane.peer = holding(peer, action.snapshot);
+      return;
+    case "take-back":
+      assert(action.do === "take-back", "only a question to take back is answered so");
+      lane.move = {
+        target: action.peer.node,
+        snapshot: null,
+        rounds: [],
+        failedSinceUnmount: false,
+        takeBack: { epoch: action.epoch, granted: answer.granted },
+      };
+      return;
+    case "done":
+      return applyDone(lane, action);
+  }
+}
+
+function applyDone(lane: Lane, action: Action): void {
+  switch (action.do) {
+    case "mount":
+      if (lane.move !== null) lane.move = { ...lane.move, failedSinceUnmount: false };
+      lane.peer = null;
+      return;
+    case "hand-over":
+      assert(lane.peer !== null, "a handover knows its peer");
+      lane.peer = { ...lane.peer, record: successorRecord(lane, action) };
+      return;
+    case "write-record":
+      if (action.record.role !== "relinquished") lane.move = null;
+      return;
+    default:
+      return;
+  }
+}
+
+function successorRecord(lane: Lane, action: Extract<Action, { do: "hand-over" }>): CopyRecord {
+  return { dataset: lane.dataset, epoch: action.epoch, role: "primary" };
+}
+
+function withRound(move: MoveMemory, sent: { sentBytes: number; durationMs: Milliseconds }): MoveMemory {
+  const { sentBytes, durationMs } = sent;
+  return { ...move, rounds: [...move.rounds, { sentBytes, durationMs }] };
+}
+
+function holding(peer: PeerKnowledge, guid: string): PeerKnowledge {
+  return {
+    ...peer,
+    snapshots: [...peer.snapshots.filter((held) => held !== guid), guid],
+    unchangedSince: guid,
+  };
+}
+
+/** A new wish, a new owner, or a peer that came back: whatever failed before is tried again at once. */
+export function resetBackoff(state: AgentState, lane: Lane): void {
+  clearFailures(state, lane);
+  lane.peer = null;
+}
+
+function clearFailures(state: AgentState, lane: Lane): void {
+  lane.failures = 0;
+  lane.nextTryAt = 0;
+  lane.lastFailure = null;
+  if (lane.running === null) state.timed.delete(lane);
+}
+
+/** Shows actions that take longer than they should. They are not given up: they may still take effect. */
+export function showOverdue(state: AgentState, lane: Lane, now: Milliseconds): void {
+  const { running } = lane;
+  assert(running !== null && running.overdueAt !== null, "what is overdue is running");
+  const did =
+    running.kind === "action"
+      ? running.action.do
+      : running.kind === "job"
+        ? running.job.request.kind
+        : "look";
+  const seconds = Math.round((now - running.since) / 1000);
+  const wait: Wait = {
+    code: "command-failed",
+    message: `${did} has been running for ${seconds} s, which is too long. Nothing else is done for this dataset until it ends: look at the storage.`,
+  };
+  setReasons(state, lane, [wait], { now });
+  lane.running = { ...running, overdueAt: now + quickOverdueMs };
+  state.changed.add(lane);
+}
+
+/** When this lane has something to do by itself, or undefined. */
+export function dueAt(lane: Lane): Milliseconds | undefined {
+  if (lane.running !== null) return lane.running.overdueAt ?? undefined;
+  return lane.nextTryAt > 0 ? lane.nextTryAt : undefined;
+}
+
+function setTimer(state: AgentState, lane: Lane): void {
+  state.timed.add(lane);
+}
+
+function takeSlot(state: AgentState, lane: Lane, name: Pool): boolean {
+  const pool = state.pools[name];
+  if (pool.running >= poolSizes[name]) {
+    pool.waiting.add(lane);
+    return false;
+  }
+  pool.waiting.delete(lane);
+  pool.running += 1;
+  return true;
+}
+
+/** Gives a slot back, and the first lane that waits for one its turn. */
+export function freeSlot(state: AgentState, name: Pool, now: Milliseconds): void {
+  const pool = state.pools[name];
+  assert(pool.running > 0, "a slot that is given back was taken");
+  pool.running -= 1;
+  const [next] = pool.waiting;
+  if (next === undefined) return;
+  pool.waiting.delete(next);
+  advance(state, next, now);
+}
+
+function inputOf(state: AgentState, lane: Lane): LaneInput {
+  const { dataset, slice, local, birth, promised, peer, move } = lane;
+  const { identity, nodes } = state;
+  return {
+    self: identity.node,
+    dataset,
+    slice,
+    nodes,
+    local,
+    birth,
+    promised,
+    peer,
+    move,
+    session: state.session === "live",
+    capabilities: identity.backend.capabilities,
+  };
+}

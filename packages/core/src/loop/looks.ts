@@ -1,0 +1,110 @@
+import type { Discovery, ObservedCopy } from "../model/copy.ts";
+import type { DatasetId, Milliseconds } from "../model/ids.ts";
+import type { Problem, Result } from "../model/problem.ts";
+import type { Local } from "../plan/lane-input.ts";
+import { backoffMs } from "./backoff.ts";
+import { advance, failed, freeSlot, noteBirth } from "./lanes.ts";
+import { reasonOfFailure, setReasons } from "./report.ts";
+import { laneOf, type AgentState, type Lane } from "./state.ts";
+
+/** From so many lanes on that have to look, one look at everything is cheaper. */
+const lanesPerLookMaximum = 50;
+
+/** Starts a look at everything where one is due and none is under way. */
+export function lookAtAll(state: AgentState, now: Milliseconds): void {
+  if (state.lookingAtAll || now < state.nextLookAt) return;
+  state.lookingAtAll = true;
+  state.mustLookAtAll = false;
+  for (const lane of state.lanes.values()) lane.touchedDuringLook = lane.running !== null;
+  state.effects.push({ kind: "look", dataset: null });
+}
+
+/** Chooses between many single looks and one at everything. */
+export function chooseLook(state: AgentState, lanes: ReadonlySet<Lane>, now: Milliseconds): void {
+  let count = 0;
+  for (const lane of lanes) if (lane.mustLook && lane.running === null) count += 1;
+  if (count > lanesPerLookMaximum) state.mustLookAtAll = true;
+  if (state.mustLookAtAll) lookAtAll(state, now);
+}
+
+/** Takes in a look at one dataset. */
+export function lookedAtOne(
+  state: AgentState,
+  dataset: DatasetId,
+  result: Result<Discovery>,
+  now: Milliseconds,
+): void {
+  const lane = laneOf(state, dataset);
+  lane.running = null;
+  state.timed.delete(lane);
+  if (result.ok) {
+    state.capacity = result.value.capacity;
+    see(state, lane, localOf(dataset, result.value));
+  } else {
+    lookFailed(state, lane, result.problem, now);
+  }
+  freeSlot(state, "quick", now);
+  advance(state, lane, now);
+}
+
+/** Takes in a look at everything: a dataset that it does not show is absent, unless it was worked on meanwhile. */
+export function lookedAtEverything(state: AgentState, result: Result<Discovery>, now: Milliseconds): void {
+  state.lookingAtAll = false;
+  if (!result.ok) {
+    state.lookFailures += 1;
+    state.nextLookAt = now + backoffMs(state.lookFailures, state.chance());
+    state.mustLookAtAll = true;
+    for (const lane of state.lanes.values()) {
+      if (lane.running !== null || !(lane.mustLook || lane.local.kind === "unknown")) continue;
+      lookFailed(state, lane, result.problem, now);
+      state.changed.add(lane);
+    }
+    return;
+  }
+  state.lookFailures = 0;
+  state.nextLookAt = 0;
+  state.looked = true;
+  state.capacity = result.value.capacity;
+  const seen = new Map<DatasetId, Local>();
+  for (const copy of result.value.copies) seen.set(copy.dataset, { kind: "copy", copy });
+  for (const { dataset, problem } of result.value.unreadable)
+    seen.set(dataset, { kind: "unreadable", problem });
+  for (const dataset of seen.keys()) laneOf(state, dataset);
+  for (const lane of state.lanes.values()) {
+    if (lane.running !== null) continue;
+    if (!lane.touchedDuringLook) see(state, lane, seen.get(lane.dataset) ?? { kind: "absent" });
+    else if (lane.local.kind === "unknown") lane.mustLook = true;
+    advance(state, lane, now);
+  }
+}
+
+function localOf(dataset: DatasetId, discovery: Discovery): Local {
+  const copy = discovery.copies.find((found) => found.dataset === dataset);
+  if (copy !== undefined) return { kind: "copy", copy };
+  const unreadable = discovery.unreadable.find((found) => found.dataset === dataset);
+  return unreadable === undefined ? { kind: "absent" } : { kind: "unreadable", problem: unreadable.problem };
+}
+
+function see(state: AgentState, lane: Lane, local: Local): void {
+  lane.local = local;
+  lane.mustLook = false;
+  if (lane.lastFailure?.did === "look") {
+    lane.lastFailure = null;
+    lane.nextTryAt = 0;
+    lane.failures = 0;
+  }
+  if (local.kind === "copy") noteBirthSeen(state, lane, local.copy);
+}
+
+/** A copy that is there is born: noted durably before it can be mounted, so that it is never created again. */
+function noteBirthSeen(state: AgentState, lane: Lane, copy: ObservedCopy): void {
+  if (lane.birth?.state === "begun") noteBirth(state, lane, { state: "born", epoch: copy.record.epoch });
+}
+
+/** What cannot be looked at is unknown, never absent. */
+function lookFailed(state: AgentState, lane: Lane, problem: Problem, now: Milliseconds): void {
+  lane.local = { kind: "unknown" };
+  lane.mustLook = true;
+  failed(state, lane, "look", problem, now);
+  setReasons(state, lane, [reasonOfFailure("look", problem)], { now, nextTryAt: lane.nextTryAt });
+}

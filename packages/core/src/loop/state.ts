@@ -1,0 +1,231 @@
+import type { Capabilities } from "../backend.ts";
+import type { Capacity, Discovery, Snapshot } from "../model/copy.ts";
+import type { Epoch } from "../model/epoch.ts";
+import type { DatasetId, Era, Milliseconds, NodeId } from "../model/ids.ts";
+import type { Problem, Result } from "../model/problem.ts";
+import type { Reason } from "../model/reason.ts";
+import type { Action, BirthNote, Local, MoveMemory, PeerKnowledge } from "../plan/lane-input.ts";
+import type { AgentToControl, ControlToAgent, SliceDataset, SliceNode } from "../protocol/agent.ts";
+import type { PeerReply, PeerRequest } from "../protocol/peer.ts";
+
+/** Who the agent is; it says so in its hello. */
+export interface AgentIdentity {
+  readonly node: NodeId;
+  readonly era: Era;
+  readonly name: string;
+  readonly version: string;
+  readonly dataAddress: { readonly host: string | null; readonly port: number };
+  readonly backend: { readonly kind: string; readonly capabilities: Capabilities };
+}
+
+/** What the agent had durably noted before it was started. */
+export interface SavedState {
+  readonly slice: readonly SliceDataset[];
+  readonly nodes: readonly SliceNode[];
+  readonly births: ReadonlyMap<DatasetId, BirthNote>;
+  readonly promises: ReadonlyMap<DatasetId, Epoch>;
+  readonly revision: number;
+}
+
+/** What an action that succeeded has to tell. */
+export type ActionAnswer =
+  | { readonly kind: "done" }
+  | { readonly kind: "described"; readonly knowledge: PeerKnowledge }
+  | { readonly kind: "snapshot"; readonly snapshot: Snapshot }
+  | { readonly kind: "sent"; readonly sentBytes: number; readonly durationMs: Milliseconds }
+  | { readonly kind: "take-back"; readonly granted: boolean };
+
+/** What happens to an agent. */
+export type AgentEvent =
+  | { readonly kind: "started"; readonly saved: SavedState }
+  | { readonly kind: "link-up" }
+  | { readonly kind: "link-down" }
+  | { readonly kind: "message"; readonly message: ControlToAgent }
+  | { readonly kind: "looked"; readonly dataset: DatasetId | null; readonly result: Result<Discovery> }
+  | { readonly kind: "performed"; readonly dataset: DatasetId; readonly result: Result<ActionAnswer> }
+  | {
+      readonly kind: "progressed";
+      readonly dataset: DatasetId;
+      readonly doneBytes: number;
+      readonly totalBytes: number | null;
+    }
+  | { readonly kind: "asked"; readonly id: number; readonly from: NodeId; readonly request: PeerRequest }
+  | {
+      readonly kind: "served";
+      readonly id: number;
+      readonly dataset: DatasetId;
+      readonly result: Result<PeerReply>;
+    }
+  /** The asking side has gone away before its request was begun. */
+  | { readonly kind: "withdrawn"; readonly id: number }
+  | { readonly kind: "storage-changed" }
+  | { readonly kind: "woken" };
+
+/** What the agent does, in order. Writes are durable before the next effect is carried out. */
+export type AgentEffect =
+  | {
+      readonly kind: "write";
+      readonly changes: readonly { readonly table: string; readonly key: string; readonly value: unknown }[];
+    }
+  | { readonly kind: "send"; readonly message: AgentToControl }
+  | { readonly kind: "close-link"; readonly problem: Problem }
+  | { readonly kind: "look"; readonly dataset: DatasetId | null }
+  | { readonly kind: "perform"; readonly dataset: DatasetId; readonly action: Action }
+  /** Carry out an accepted request: take the body into the storage, or become primary. */
+  | {
+      readonly kind: "serve";
+      readonly id: number;
+      readonly dataset: DatasetId;
+      readonly request: PeerRequest;
+    }
+  | { readonly kind: "reply"; readonly id: number; readonly result: Result<PeerReply> };
+
+/** A request of another agent that waits for its lane. */
+export interface Job {
+  readonly id: number;
+  readonly from: NodeId;
+  readonly request: PeerRequest;
+}
+
+export type Pool = "quick" | "transfer";
+
+/** What a lane is doing. `since` and `overdueAt` are monotonic, `startedAt` is the time of day for people. */
+export type Running =
+  | { readonly kind: "look"; readonly since: Milliseconds; readonly overdueAt: Milliseconds | null }
+  | {
+      readonly kind: "action";
+      readonly action: Action;
+      readonly pool: Pool;
+      readonly since: Milliseconds;
+      readonly startedAt: Milliseconds;
+      readonly overdueAt: Milliseconds | null;
+    }
+  | {
+      readonly kind: "job";
+      readonly job: Job;
+      readonly since: Milliseconds;
+      readonly startedAt: Milliseconds;
+      readonly overdueAt: Milliseconds | null;
+    };
+
+/** One dataset's private queue in an agent: what is known of it, what is being done, and why not more. */
+export interface Lane {
+  readonly dataset: DatasetId;
+  slice: SliceDataset | null;
+  /** What the back-off depends on: it starts anew when this changes. */
+  inputs: string;
+  local: Local;
+  birth: BirthNote | null;
+  promised: Epoch | null;
+  peer: PeerKnowledge | null;
+  move: MoveMemory | null;
+  running: Running | null;
+  mustLook: boolean;
+  /** Something was done while a look at everything was under way, so that its result is too old for this lane. */
+  touchedDuringLook: boolean;
+  readonly jobs: Job[];
+  failures: number;
+  nextTryAt: Milliseconds;
+  lastFailure: { readonly did: string; readonly problem: Problem } | null;
+  reasons: readonly Reason[];
+  /** The last report that was sent, as text, or null where the control service knows of nothing. */
+  reported: string | null;
+}
+
+export type SessionPhase = "down" | "greeting" | "taking-slice" | "live";
+
+/** Everything an agent knows in memory. Losing it costs a look and a report, never data. */
+export interface AgentState {
+  readonly identity: AgentIdentity;
+  /** From 0 up to 1, for the jitter of the back-off. */
+  readonly chance: () => number;
+  /** What the time of day is ahead of the monotonic time; reports carry the time of day. */
+  wallOffsetMs: Milliseconds;
+  readonly lanes: Map<DatasetId, Lane>;
+  readonly nodes: Map<NodeId, SliceNode>;
+  session: SessionPhase;
+  clusterId: string | null;
+  revision: number;
+  lastHeardAt: Milliseconds;
+  lastSentAt: Milliseconds;
+  /** The datasets of a complete slice that is still arriving. */
+  arriving: Set<DatasetId> | null;
+  sequence: number;
+  unacknowledged: number;
+  /** A complete report has been sent in this session. */
+  reportedAll: boolean;
+  capacity: Capacity | null;
+  reportedCapacity: Capacity | null;
+  /** A look at everything has succeeded since the start. */
+  looked: boolean;
+  lookingAtAll: boolean;
+  mustLookAtAll: boolean;
+  lookFailures: number;
+  nextLookAt: Milliseconds;
+  /** Streams of other agents that are being taken in. */
+  receiving: number;
+  readonly changed: Set<Lane>;
+  /** Lanes that have something to do at a time. */
+  readonly timed: Set<Lane>;
+  readonly pools: Record<Pool, { running: number; readonly waiting: Set<Lane> }>;
+  /** Effects of the event that is being handled. */
+  effects: AgentEffect[];
+}
+
+export function createAgentState(identity: AgentIdentity, chance: () => number): AgentState {
+  return {
+    identity,
+    chance,
+    wallOffsetMs: 0,
+    lanes: new Map(),
+    nodes: new Map(),
+    session: "down",
+    clusterId: null,
+    revision: 0,
+    lastHeardAt: 0,
+    lastSentAt: 0,
+    arriving: null,
+    sequence: 0,
+    unacknowledged: 0,
+    reportedAll: false,
+    capacity: null,
+    reportedCapacity: null,
+    looked: false,
+    lookingAtAll: false,
+    mustLookAtAll: false,
+    lookFailures: 0,
+    nextLookAt: 0,
+    receiving: 0,
+    changed: new Set(),
+    timed: new Set(),
+    pools: { quick: { running: 0, waiting: new Set() }, transfer: { running: 0, waiting: new Set() } },
+    effects: [],
+  };
+}
+
+/** The lane of a dataset, made where there is none yet. */
+export function laneOf(state: AgentState, dataset: DatasetId): Lane {
+  const known = state.lanes.get(dataset);
+  if (known !== undefined) return known;
+  const lane: Lane = {
+    dataset,
+    slice: null,
+    inputs: "",
+    local: { kind: "unknown" },
+    birth: null,
+    promised: null,
+    peer: null,
+    move: null,
+    running: null,
+    mustLook: true,
+    touchedDuringLook: false,
+    jobs: [],
+    failures: 0,
+    nextTryAt: 0,
+    lastFailure: null,
+    reasons: [],
+    reported: null,
+  };
+  state.lanes.set(dataset, lane);
+  return lane;
+}

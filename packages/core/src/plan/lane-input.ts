@@ -1,0 +1,141 @@
+import type { Capabilities } from "../backend.ts";
+import type { CopyRecord, ObservedCopy } from "../model/copy.ts";
+import type { Epoch } from "../model/epoch.ts";
+import type { DatasetId, Milliseconds, NodeId } from "../model/ids.ts";
+import type { Problem } from "../model/problem.ts";
+import type { ReasonCode } from "../model/reason.ts";
+import type { PeerAddress } from "../ports.ts";
+import type { SliceDataset, SliceNode } from "../protocol/agent.ts";
+
+/** What this node's storage shows of one dataset. `unknown`: not looked yet, or the look failed. */
+export type Local =
+  | { readonly kind: "unknown" }
+  | { readonly kind: "absent" }
+  | { readonly kind: "unreadable"; readonly problem: Problem }
+  | { readonly kind: "copy"; readonly copy: ObservedCopy };
+
+/**
+ * What a node durably notes of its right to create a dataset: `begun` before it creates, `born` once it has, and
+ * `renounced` when it gives the right up for good. Only a `begun` birth may be tried again: nothing was mounted yet.
+ */
+export interface BirthNote {
+  readonly state: "begun" | "born" | "renounced";
+  readonly epoch: Epoch;
+}
+
+/** What another node's agent has said it holds, in this attempt of a move. */
+export interface PeerKnowledge {
+  readonly node: NodeId;
+  readonly record: CopyRecord | null;
+  readonly snapshots: readonly string[];
+  readonly unchangedSince: string | null;
+}
+
+/** What an agent remembers of a move while it goes on. Losing it costs time, never data. */
+export interface MoveMemory {
+  readonly target: NodeId;
+  /** The guid of the newest snapshot that was taken for this move. */
+  readonly snapshot: string | null;
+  /** The transfers so far, oldest first. */
+  readonly rounds: readonly { readonly sentBytes: number; readonly durationMs: Milliseconds }[];
+  /** A step of the handoff failed after the unmount: serve again before the next attempt. */
+  readonly failedSinceUnmount: boolean;
+  /** The former successor's durable word on taking back. */
+  readonly takeBack: { readonly epoch: Epoch; readonly granted: boolean } | null;
+}
+
+/** Everything that the plan for one dataset on one node depends on. */
+export interface LaneInput {
+  readonly self: NodeId;
+  readonly dataset: DatasetId;
+  /** Null where the control service has never spoken of this dataset. */
+  readonly slice: SliceDataset | null;
+  readonly nodes: ReadonlyMap<NodeId, SliceNode>;
+  readonly local: Local;
+  readonly birth: BirthNote | null;
+  /** No promotion at this epoch or an older one: promised to a former holder that has taken back. */
+  readonly promised: Epoch | null;
+  readonly peer: PeerKnowledge | null;
+  readonly move: MoveMemory | null;
+  /** The session with the control service is live, so that the slice is current. */
+  readonly session: boolean;
+  readonly capabilities: Capabilities;
+}
+
+/** One step of an agent for one dataset, as plain data. */
+export type Action =
+  | { readonly do: "create"; readonly record: CopyRecord; readonly maximumSizeBytes: number | null }
+  | { readonly do: "renounce"; readonly epoch: Epoch }
+  | { readonly do: "mount" }
+  | { readonly do: "unmount" }
+  | { readonly do: "resize"; readonly maximumSizeBytes: number | null }
+  | { readonly do: "describe"; readonly peer: PeerAddress }
+  | { readonly do: "snapshot" }
+  | {
+      readonly do: "send";
+      readonly peer: PeerAddress;
+      readonly epoch: Epoch;
+      readonly base: string | null;
+      readonly snapshot: string;
+      readonly maximumSizeBytes: number | null;
+    }
+  | { readonly do: "hand-over"; readonly peer: PeerAddress; readonly epoch: Epoch; readonly snapshot: string }
+  | { readonly do: "take-back"; readonly peer: PeerAddress; readonly epoch: Epoch }
+  | { readonly do: "write-record"; readonly record: CopyRecord }
+  | { readonly do: "trash" }
+  | { readonly do: "restore" }
+  | { readonly do: "destroy" }
+  | { readonly do: "prune"; readonly guids: readonly string[] };
+
+/** Why nothing is done now. */
+export interface Wait {
+  readonly code: ReasonCode;
+  readonly message: string;
+}
+
+/**
+ * What to do for a dataset now. An `urgent` action restores service or safety: it does not wait for the back-off of
+ * another action's failure.
+ */
+export type Decision =
+  | { readonly kind: "act"; readonly action: Action; readonly urgent: boolean; readonly because?: Wait }
+  | { readonly kind: "wait"; readonly waits: readonly Wait[] }
+  | { readonly kind: "done" };
+
+export const done: Decision = { kind: "done" };
+
+export function act(action: Action, because?: Wait): Decision {
+  return because === undefined
+    ? { kind: "act", action, urgent: false }
+    : { kind: "act", action, urgent: false, because };
+}
+
+export function actAtOnce(action: Action, because?: Wait): Decision {
+  return because === undefined
+    ? { kind: "act", action, urgent: true }
+    : { kind: "act", action, urgent: true, because };
+}
+
+export function wait(code: ReasonCode, message: string): Decision {
+  return { kind: "wait", waits: [{ code, message }] };
+}
+
+/** A node as people know it: its name and the beginning of its id. */
+export function nodeLabel(nodes: ReadonlyMap<NodeId, SliceNode>, node: NodeId): string {
+  const known = nodes.get(node);
+  return known === undefined ? node : `${known.name} (${node.slice(0, 8)})`;
+}
+
+/** Where a node's data channel listens, or undefined where the control service does not know. */
+export function addressOf(nodes: ReadonlyMap<NodeId, SliceNode>, node: NodeId): PeerAddress | undefined {
+  const address = nodes.get(node)?.dataAddress ?? null;
+  return address === null ? undefined : { node, host: address.host, port: address.port };
+}
+
+/** The wait for a lease that names this node, or undefined where there is none. */
+export function leaseHeld(input: LaneInput): Decision | undefined {
+  const lease = input.slice?.lease ?? null;
+  if (lease === null || lease.node !== input.self) return undefined;
+  const end = lease.expiresAt === null ? "has no end" : `ends ${new Date(lease.expiresAt).toISOString()}`;
+  return wait("lease-held", `A lease keeps the dataset on this node; it ${end} unless released before.`);
+}

@@ -1,0 +1,215 @@
+import { assert } from "../assert.ts";
+import type { ObservedCopy } from "../model/copy.ts";
+import { compareEpochs, nextStep, type Epoch } from "../model/epoch.ts";
+import type { NodeId } from "../model/ids.ts";
+import {
+  act,
+  actAtOnce,
+  addressOf,
+  leaseHeld,
+  nodeLabel,
+  wait,
+  type Decision,
+  type LaneInput,
+  type MoveMemory,
+  type PeerKnowledge,
+  type Wait,
+} from "./lane-input.ts";
+
+/** A handoff starts when less than this has been written since the last snapshot that the target holds. */
+const handoffBelowBytes = 50 * 1024 * 1024;
+/** After so many rounds a handoff starts whatever is left. */
+const roundsMaximum = 10;
+/** A round that leaves more than this share of the one before brings nothing. */
+const shrinkingShare = 0.8;
+
+/** The primary serves here but belongs elsewhere: copy while it serves, then hand over (design, section 5.2). */
+export function planMove(input: LaneInput): Decision {
+  const target = targetOf(input);
+  const held = leaseHeld(input);
+  if (held !== undefined) return held;
+  const peer = addressOf(input.nodes, target);
+  if (peer === undefined) return unknownAddress(input, target);
+  const knowledge = knowledgeOf(input, target);
+  if (knowledge === null) return act({ do: "describe", peer }, movingTo(input, target));
+  const copy = copyOf(input);
+  if (input.capabilities.liveSnapshots) {
+    const round = planRound(input, copy, knowledge);
+    if (round !== undefined) return round;
+  }
+  if (!input.session)
+    return wait("no-session", "The handoff waits for the control service, so that no lease is missed.");
+  return act({ do: "unmount" }, movingTo(input, target));
+}
+
+/** One more transfer while the source serves, or undefined where the handoff should start. */
+function planRound(input: LaneInput, copy: ObservedCopy, knowledge: PeerKnowledge): Decision | undefined {
+  const target = targetOf(input);
+  const because = movingTo(input, target);
+  const newest = copy.snapshots.at(-1);
+  const move = moveOf(input, target);
+  const isHeld = newest !== undefined && knowledge.snapshots.includes(newest.guid);
+  if (newest !== undefined && !isHeld && newest.guid === move?.snapshot)
+    return planSend(input, copy, knowledge, { snapshot: newest.guid, because });
+  if (isHeld && isHandoffDue(copy, move)) return undefined;
+  return act({ do: "snapshot" }, because);
+}
+
+function isHandoffDue(copy: ObservedCopy, move: MoveMemory | null): boolean {
+  const rounds = move?.rounds ?? [];
+  if (copy.writtenBytes !== null && copy.writtenBytes <= handoffBelowBytes) return true;
+  if (copy.writtenBytes === null) return rounds.length >= 2;
+  if (rounds.length >= roundsMaximum) return true;
+  const last = rounds.slice(-3);
+  return (
+    last.length === 3 &&
+    last.every(
+      (round, index) => index === 0 || round.sentBytes > shrinkingShare * (last[index - 1]?.sentBytes ?? 0),
+    )
+  );
+}
+
+/**
+ * The primary is unmounted and belongs elsewhere: the middle of a handoff, or a start in the middle of one. Until the
+ * relinquishment it can always be abandoned in favour of this node, and it is when a step fails.
+ */
+export function planHandoff(input: LaneInput): Decision {
+  const target = targetOf(input);
+  const peer = addressOf(input.nodes, target);
+  const move = moveOf(input, target);
+  if (peer === undefined || move?.failedSinceUnmount === true || leaseHeld(input) !== undefined)
+    return actAtOnce({ do: "mount" });
+  const copy = copyOf(input);
+  const because = movingTo(input, target);
+  const knowledge = knowledgeOf(input, target);
+  if (knowledge === null) return act({ do: "describe", peer }, because);
+  if (copy.unchangedSince === null) return act({ do: "snapshot" }, because);
+  if (knowledge.unchangedSince !== copy.unchangedSince)
+    return planSend(input, copy, knowledge, { snapshot: copy.unchangedSince, because });
+  const epoch = nextStep(copy.record.epoch);
+  return act(
+    {
+      do: "write-record",
+      record: {
+        dataset: input.dataset,
+        epoch,
+        role: "relinquished",
+        successor: target,
+        snapshot: copy.unchangedSince,
+      },
+    },
+    because,
+  );
+}
+
+/**
+ * This copy has been given up for its successor: from here only the successor may become primary, and this agent goes
+ * on until it is. It takes back only on the successor's durable word.
+ */
+export function planRelinquished(input: LaneInput): Decision {
+  const copy = copyOf(input);
+  const { epoch, successor, snapshot } = copy.record;
+  assert(
+    successor !== undefined && snapshot !== undefined,
+    "a relinquished record names successor and snapshot",
+  );
+  const peer = addressOf(input.nodes, successor);
+  const because = movingTo(input, successor);
+  const wantsBack = input.slice?.desired?.primary === input.self;
+  const word = input.move?.takeBack ?? null;
+  if (word !== null && compareEpochs(word.epoch, epoch) === 0) {
+    return word.granted
+      ? actAtOnce({
+          do: "write-record",
+          record: { dataset: input.dataset, epoch: nextStep(epoch), role: "primary" },
+        })
+      : settleAsReplica(input, copy);
+  }
+  if (peer === undefined) return unknownAddress(input, successor);
+  if (wantsBack) return act({ do: "take-back", peer, epoch }, because);
+  const knowledge = knowledgeOf(input, successor);
+  if (knowledge === null) return act({ do: "describe", peer }, because);
+  if (hasTakenOver(knowledge, copy)) return settleAsReplica(input, copy);
+  if (knowledge.unchangedSince === snapshot) return act({ do: "hand-over", peer, epoch, snapshot }, because);
+  if (copy.unchangedSince !== snapshot)
+    return wait(
+      "peer-refused",
+      `${nodeLabel(input.nodes, successor)} no longer holds the snapshot it was to take over, and this copy has changed since.`,
+    );
+  return planSend(input, copy, knowledge, { snapshot, because });
+}
+
+function hasTakenOver(knowledge: PeerKnowledge, copy: ObservedCopy): boolean {
+  const { record } = knowledge;
+  if (record === null) return false;
+  const age = compareEpochs(record.epoch, copy.record.epoch);
+  return age > 0 || (age === 0 && record.role !== "replica");
+}
+
+function settleAsReplica(input: LaneInput, copy: ObservedCopy): Decision {
+  return actAtOnce({
+    do: "write-record",
+    record: { dataset: input.dataset, epoch: copy.record.epoch, role: "replica" },
+  });
+}
+
+function planSend(
+  input: LaneInput,
+  copy: ObservedCopy,
+  knowledge: PeerKnowledge,
+  options: { readonly snapshot: string; readonly because: Wait },
+): Decision {
+  const peer = addressOf(input.nodes, knowledge.node);
+  assert(peer !== undefined, "what is known of a peer came from its address");
+  const held = new Set(knowledge.snapshots);
+  const base = copy.snapshots.findLast(
+    (snapshot) => held.has(snapshot.guid) && snapshot.guid !== options.snapshot,
+  );
+  return act(
+    {
+      do: "send",
+      peer,
+      epoch: sendingEpoch(copy),
+      base: base?.guid ?? null,
+      snapshot: options.snapshot,
+      maximumSizeBytes: copy.maximumSizeBytes,
+    },
+    options.because,
+  );
+}
+
+/** A copy that has been relinquished was last owned one step before the epoch that its record hands on. */
+function sendingEpoch(copy: ObservedCopy): Epoch {
+  const { epoch, role } = copy.record;
+  return role === "relinquished" ? { term: epoch.term, step: epoch.step - 1 } : epoch;
+}
+
+function movingTo(input: LaneInput, node: NodeId): Wait {
+  return { code: "handing-over", message: `Being handed over to ${nodeLabel(input.nodes, node)}.` };
+}
+
+function unknownAddress(input: LaneInput, node: NodeId): Decision {
+  return wait(
+    "peer-unreachable",
+    `The control service does not know where ${nodeLabel(input.nodes, node)} can be reached: its agent has not connected.`,
+  );
+}
+
+function targetOf(input: LaneInput): NodeId {
+  const target = input.slice?.desired?.primary;
+  assert(target !== undefined && target !== input.self, "a move has a target other than this node");
+  return target;
+}
+
+function knowledgeOf(input: LaneInput, node: NodeId): PeerKnowledge | null {
+  return input.peer?.node === node ? input.peer : null;
+}
+
+function moveOf(input: LaneInput, target: NodeId): MoveMemory | null {
+  return input.move?.target === target ? input.move : null;
+}
+
+function copyOf(input: LaneInput): ObservedCopy {
+  assert(input.local.kind === "copy", "a move is of a copy");
+  return input.local.copy;
+}
