@@ -10,6 +10,7 @@ export const problemCodes = [
   "dataset-not-deleted",
   "already-purged",
   "revision-mismatch",
+  "lease-held",
   "not-found",
   "method-not-allowed",
   "not-authorised",
