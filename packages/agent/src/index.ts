@@ -1,1 +1,1 @@
-export {};
+export * from "./node-agent.ts";

@@ -20,7 +20,13 @@ export function queueJob(state: AgentState, lane: Lane, job: Job): void {
 export function withdrawn(state: AgentState, id: number): void {
   for (const lane of state.lanes.values()) {
     const index = lane.jobs.findIndex((job) => job.id === id);
-    if (index >= 0) lane.jobs.splice(index, 1);
+    if (index < 0) continue;
+    lane.jobs.splice(index, 1);
+    reply(
+      state,
+      id,
+      failure("transfer-interrupted", "The asking node has gone away.", "It asks again by itself."),
+    );
   }
 }
 

@@ -178,7 +178,7 @@ function applyAnswer(lane: Lane, action: Action, answer: ActionAnswer): void {
     case "sent":
       assert(action.do === "send", "only a send is answered by what was sent");
       if (move !== null) lane.move = withRound(move, answer);
-      if (peer !== null) lane.peer = holding(peer, action.snapshot);
+      if (peer !== null) lane.peer = holding(peer, action.snapshot.guid);
       return;
     case "take-back":
       assert(action.do === "take-back", "only a question to take back is answered so");

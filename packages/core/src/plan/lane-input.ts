@@ -1,5 +1,5 @@
 import type { Capabilities } from "../backend.ts";
-import type { CopyRecord, ObservedCopy } from "../model/copy.ts";
+import type { CopyRecord, ObservedCopy, Snapshot } from "../model/copy.ts";
 import type { Epoch } from "../model/epoch.ts";
 import type { DatasetId, Milliseconds, NodeId } from "../model/ids.ts";
 import type { Problem } from "../model/problem.ts";
@@ -76,7 +76,7 @@ export type Action =
       readonly peer: PeerAddress;
       readonly epoch: Epoch;
       readonly base: string | null;
-      readonly snapshot: string;
+      readonly snapshot: Snapshot;
       readonly maximumSizeBytes: number | null;
     }
   | { readonly do: "hand-over"; readonly peer: PeerAddress; readonly epoch: Epoch; readonly snapshot: string }

@@ -131,7 +131,7 @@ export function planRelinquished(input: LaneInput): Decision {
   if (knowledge === null) return act({ do: "describe", peer }, because);
   if (hasTakenOver(knowledge, copy)) return settleAsReplica(input, copy);
   if (knowledge.unchangedSince === snapshot) return act({ do: "hand-over", peer, epoch, snapshot }, because);
-  if (copy.unchangedSince !== snapshot)
+  if (copy.unchangedSince !== snapshot || !copy.snapshots.some((held) => held.guid === snapshot))
     return wait(
       "peer-refused",
       `${nodeLabel(input.nodes, successor)} no longer holds the snapshot it was to take over, and this copy has changed since.`,
@@ -153,6 +153,10 @@ function settleAsReplica(input: LaneInput, copy: ObservedCopy): Decision {
   });
 }
 
+/**
+ * An increment builds on what the receiver is exactly at, where this copy still has that snapshot; else everything is
+ * sent.
+ */
 function planSend(
   input: LaneInput,
   copy: ObservedCopy,
@@ -161,17 +165,16 @@ function planSend(
 ): Decision {
   const peer = addressOf(input.nodes, knowledge.node);
   assert(peer !== undefined, "what is known of a peer came from its address");
-  const held = new Set(knowledge.snapshots);
-  const base = copy.snapshots.findLast(
-    (snapshot) => held.has(snapshot.guid) && snapshot.guid !== options.snapshot,
-  );
+  const snapshot = copy.snapshots.find((held) => held.guid === options.snapshot);
+  assert(snapshot !== undefined, "a snapshot that is to be sent is held");
+  const base = copy.snapshots.find((held) => held.guid === knowledge.unchangedSince && held !== snapshot);
   return act(
     {
       do: "send",
       peer,
       epoch: sendingEpoch(copy),
       base: base?.guid ?? null,
-      snapshot: options.snapshot,
+      snapshot,
       maximumSizeBytes: copy.maximumSizeBytes,
     },
     options.because,
