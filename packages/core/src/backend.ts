@@ -16,6 +16,7 @@ export interface Capabilities {
   readonly encryption: boolean;
 }
 
+/** Which stream to make: the whole of a snapshot, or what lies between two. */
 export interface SendRequest {
   readonly dataset: DatasetId;
   /** The guid of the snapshot that the receiver holds already, or null for a full stream. */
@@ -24,12 +25,14 @@ export interface SendRequest {
   readonly snapshot: string;
 }
 
+/** A stream that was opened; it is made while it is read. */
 export interface SendStream {
   readonly stream: ByteStream;
   /** How many bytes the stream will have, about; null where the backend cannot tell. */
   readonly estimatedBytes: number | null;
 }
 
+/** What a stream is said to contain, and what the copy becomes with it. */
 export interface ReceiveRequest {
   readonly dataset: DatasetId;
   readonly base: string | null;

@@ -12,6 +12,7 @@ export interface Abort {
 /** Bytes with back-pressure: the producer makes the next chunk when the consumer asks for it. */
 export type ByteStream = AsyncIterable<Uint8Array>;
 
+/** The time, and the only way to let it pass. */
 export interface Clock {
   /** Milliseconds since 1970. It may jump. */
   now(): Milliseconds;
@@ -21,16 +22,19 @@ export interface Clock {
   sleep(ms: Milliseconds, abort?: Abort): Promise<void>;
 }
 
+/** Chance, for back-off and jitter; never for secrets. */
 export interface Random {
   /** From 0 up to, not including, 1. */
   next(): number;
 }
 
+/** Fresh identities. */
 export interface Ids {
   /** A fresh version 4 uuid. */
   uuid(): string;
 }
 
+/** How a program ended, and what it said. */
 export interface CommandResult {
   readonly exitCode: number;
   /** At most 1 MiB; the rest is dropped. */
@@ -57,6 +61,7 @@ export interface Commands {
   ): ByteStream;
 }
 
+/** How much an operator should care: `warn` needs a look, `error` needs a person. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
 /** Structured logging: an event's name and its fields. Ids and units go into the fields, never into the name. */

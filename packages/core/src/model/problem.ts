@@ -65,6 +65,7 @@ export type Result<Value> =
   | { readonly ok: true; readonly value: Value }
   | { readonly ok: false; readonly problem: Problem };
 
+/** A successful result, with its value where there is one. */
 export function success(): Result<void>;
 export function success<Value>(value: Value): Result<Value>;
 export function success<Value>(value?: Value): Result<Value | undefined> {

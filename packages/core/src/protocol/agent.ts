@@ -72,6 +72,7 @@ export interface DatasetReport {
   readonly reasons: readonly Reason[];
 }
 
+/** What an agent says to the control service; `hello` comes first and once. */
 export type AgentToControl =
   | {
       readonly kind: "hello";
@@ -79,6 +80,8 @@ export type AgentToControl =
       readonly version: string;
       readonly node: NodeId;
       readonly era: Era;
+      /** Made anew at each start of the agent's process: tells one that connects again from a second one. */
+      readonly incarnation: string;
       /** A name for people: the machine's host name unless configured. */
       readonly name: string;
       /** Host null: the address that the link comes from. */
@@ -111,6 +114,7 @@ export type AgentToControl =
   | { readonly kind: "slice-acknowledged"; readonly sequence: number }
   | { readonly kind: "heartbeat" };
 
+/** What the control service says to an agent; `welcome` or `refused` answers its `hello`. */
 export type ControlToAgent =
   | {
       readonly kind: "welcome";
