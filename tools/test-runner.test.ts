@@ -30,6 +30,9 @@ function runOn(
 }
 
 const good = `test("holds", () => {});`;
+const bad = `test("breaks", () => { console.log("a trace"); throw new Error("no luck"); });`;
+const hanging = `test("waits for ever", () => new Promise(() => setInterval(() => {}, 1000)));`;
+const nested = `test("outer", async (t) => { await t.test("inner", () => { throw new Error("deep"); }); });`;
 
 test("a green run ends with the totals alone on the last line, and success", () => {
   const { status, text } = runOn({
@@ -49,12 +52,12 @@ describe("a run with one of everything that goes wrong", () => {
     const files = {
       "packages/core/src/good.test.ts": good,
       "packages/core/src/empty.test.ts": "",
-      "packages/host/src/bad.test.ts": `test("breaks", () => { console.log("a trace"); throw new Error("no luck"); });`,
+      "packages/host/src/bad.test.ts": bad,
       "packages/host/src/throws.test.ts": `throw new Error("at the top");`,
       "packages/host/src/leaves.test.ts": `test("leaves", () => process.exit(0));`,
-      "packages/host/src/hangs.test.ts": `test("waits for ever", () => new Promise(() => setInterval(() => {}, 1000)));`,
+      "packages/host/src/hangs.test.ts": hanging,
       "packages/host/src/lazy.test.ts": `test("says nothing", { skip: true }, () => {});`,
-      "test/nested.test.ts": `test("outer", async (t) => { await t.test("inner", () => { throw new Error("deep"); }); });`,
+      "test/nested.test.ts": nested,
     };
     ({ status, text } = runOn(files, "--bound", "2"));
   });
