@@ -5,3 +5,11 @@ export * from "./commands.ts";
 export * from "./log.ts";
 export * from "./randomness.ts";
 export * from "./tls-problem.ts";
+export { dataChannelPeers } from "./data-channel/peers.ts";
+export type { DataChannelPeersOptions } from "./data-channel/peers.ts";
+export { dataChannelServer, defaultDataChannelLimits } from "./data-channel/server.ts";
+export type {
+  DataChannelLimits,
+  DataChannelServer,
+  DataChannelServerOptions,
+} from "./data-channel/server.ts";

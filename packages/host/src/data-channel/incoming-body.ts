@@ -1,0 +1,142 @@
+import { createHash } from "node:crypto";
+import { ProblemError, assert, failure } from "@flocker/core";
+import type { ByteStream, Problem } from "@flocker/core";
+
+/** Above this many waiting bytes the connection is not read any further. */
+const highWaterBytes = 1024 * 1024;
+/** Below this many it is read again. */
+const lowWaterBytes = 256 * 1024;
+
+/** How far the reader is: `left` means that it stopped before the verified end. */
+export type ReadingState = "unread" | "reading" | "left" | "verified" | "failed";
+
+/**
+ * A body on its way from the connection to its reader. The iteration ends normally only after the end frame has proven
+ * that every byte is there and right; else it throws a ProblemError. Whoever reads must not commit anything before
+ * that. May be iterated once.
+ */
+export class IncomingBody implements ByteStream {
+  readonly #flow: { readonly pause: () => void; readonly resume: () => void };
+  readonly #hash = createHash("sha256");
+  readonly #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
+  #receivedBytes = 0;
+  #full = false;
+  #ending: "verified" | Problem | null = null;
+  #reading: ReadingState = "unread";
+  #wake: (() => void) | null = null;
+
+  constructor(flow: { readonly pause: () => void; readonly resume: () => void }) {
+    this.#flow = flow;
+  }
+
+  get reading(): ReadingState {
+    return this.#reading;
+  }
+
+  get receivedBytes(): number {
+    return this.#receivedBytes;
+  }
+
+  /** The next bytes of the body, in order. */
+  push(bytes: Uint8Array): void {
+    assert(this.#ending !== "verified", "no bytes come after the end of a body");
+    if (this.#ending !== null) return;
+    this.#hash.update(bytes);
+    this.#receivedBytes += bytes.length;
+    this.#waiting.push(bytes);
+    this.#waitingBytes += bytes.length;
+    if (!this.#full && this.#waitingBytes >= highWaterBytes) {
+      this.#full = true;
+      this.#flow.pause();
+    }
+    this.#wake?.();
+  }
+
+  /** The end, as the sender counts it. Returns the problem if it is not what has arrived. */
+  end(bodyBytes: number, sha256: Uint8Array): Problem | null {
+    assert(this.#ending !== "verified", "a body ends once");
+    if (this.#ending !== null) return this.#ending;
+    const problem = this.#compare(bodyBytes, this.#hash.digest(), sha256);
+    if (problem !== null) {
+      this.fail(problem);
+      return problem;
+    }
+    this.#ending = "verified";
+    this.#wake?.();
+    return null;
+  }
+
+  /** Nothing more will come: the reader gets the problem at once, whatever is still waiting. */
+  fail(problem: Problem): void {
+    // The whole body is here and verified: what happens to the connection now does not change that.
+    if (this.#ending !== null) return;
+    this.#ending = problem;
+    this.#drop();
+    this.#wake?.();
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array, undefined> {
+    assert(this.#reading === "unread", "a body is iterated once");
+    this.#reading = "reading";
+    return {
+      next: () => this.#next(),
+      return: () => {
+        if (this.#reading === "reading") this.#reading = "left";
+        this.#drop();
+        this.#wake?.();
+        return Promise.resolve({ done: true, value: undefined });
+      },
+    };
+  }
+
+  async #next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    for (;;) {
+      if (this.#reading !== "reading") return { done: true, value: undefined };
+      const bytes = this.#waiting.shift();
+      if (bytes !== undefined) {
+        this.#waitingBytes -= bytes.length;
+        this.#flowAgain();
+        return { done: false, value: bytes };
+      }
+      if (this.#ending === "verified") {
+        this.#reading = "verified";
+      } else if (this.#ending !== null) {
+        this.#reading = "failed";
+        throw new ProblemError(this.#ending);
+      } else {
+        await new Promise<void>((resolve) => (this.#wake = resolve));
+        this.#wake = null;
+      }
+    }
+  }
+
+  #flowAgain(): void {
+    if (this.#full && this.#waitingBytes <= lowWaterBytes) {
+      this.#full = false;
+      this.#flow.resume();
+    }
+  }
+
+  #drop(): void {
+    this.#waiting.length = 0;
+    this.#waitingBytes = 0;
+  }
+
+  #compare(bodyBytes: number, received: Uint8Array, sent: Uint8Array): Problem | null {
+    const remedy = "The transfer starts again by itself; if this repeats, check the memory of both machines.";
+    if (bodyBytes !== this.#receivedBytes) {
+      const message =
+        `Error while receiving data from another node: it says that it sent ${bodyBytes} bytes, ` +
+        `and ${this.#receivedBytes} have arrived.`;
+      return failure("transfer-corrupt", message, remedy).problem;
+    }
+    if (Buffer.compare(received, sent) !== 0) {
+      const message =
+        `Error while receiving data from another node: the checksum over the ${bodyBytes} bytes ` +
+        "that have arrived is not that of the bytes that were sent.";
+      return failure("transfer-corrupt", message, remedy).problem;
+    }
+    return null;
+  }
+}
