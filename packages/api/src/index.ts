@@ -1,5 +1,12 @@
 export * from "./client.ts";
 export * from "./contract.ts";
+export * from "./openapi.ts";
 export * from "./problem.ts";
+export { v1Endpoints } from "./v1/endpoints.ts";
+export * from "./v1/python-json.ts";
+export * from "./v1/python-messages.ts";
+export * as v1 from "./v1/schemas.ts";
 export { v2Endpoints, v2Streams } from "./v2/endpoints.ts";
+export * from "./v2/events.ts";
 export * as v2 from "./v2/schemas.ts";
+export * from "./validation.ts";
