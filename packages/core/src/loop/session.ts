@@ -27,7 +27,7 @@ export function linkUp(state: AgentState, now: Milliseconds): void {
   state.unacknowledged = 0;
   state.arriving = null;
   state.lastHeardAt = now;
-  const { node, era, name, version, dataAddress, backend } = state.identity;
+  const { node, era, incarnation, name, version, dataAddress, backend } = state.identity;
   send(
     state,
     {
@@ -36,6 +36,7 @@ export function linkUp(state: AgentState, now: Milliseconds): void {
       version,
       node,
       era,
+      incarnation,
       name,
       dataAddress,
       backend,

@@ -12,6 +12,8 @@ import type { PeerReply, PeerRequest } from "../protocol/peer.ts";
 export interface AgentIdentity {
   readonly node: NodeId;
   readonly era: Era;
+  /** Made anew at each start of the process. */
+  readonly incarnation: string;
   readonly name: string;
   readonly version: string;
   readonly dataAddress: { readonly host: string | null; readonly port: number };

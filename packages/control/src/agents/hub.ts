@@ -1,0 +1,213 @@
+import {
+  agentProtocolVersion,
+  failure,
+  heartbeatIntervalMs,
+  linkSilenceMs,
+  type AgentToControl,
+  type Clock,
+  type ControlToAgent,
+  type DatasetId,
+  type Link,
+  type Log,
+  type NodeId,
+  type Problem,
+} from "@flocker/core";
+import type { ClusterChange } from "../cluster/cluster.ts";
+import { parseAgentMessage } from "./message-schema.ts";
+import { AgentSession, type SliceSource } from "./session.ts";
+
+/** An agent that connects has to say hello within this time. */
+const helloTimeoutMs = 10_000;
+const tickMs = 1_000;
+
+type Hello = Extract<AgentToControl, { kind: "hello" }>;
+
+/** What the hub needs of the cluster. */
+export interface HubCluster extends SliceSource {
+  readonly clusterId: string;
+  nodeConnected(node: NodeId, hello: Hello, host: string): void;
+  nodeDisconnected(node: NodeId): void;
+  heard(node: NodeId): void;
+  sessionRefused(node: NodeId, host: string): void;
+  applyReport(node: NodeId, message: Extract<AgentToControl, { kind: "state" | "progress" }>): void;
+  /** The nodes that a dataset concerns now. */
+  concernedNodes(dataset: DatasetId): Iterable<NodeId>;
+  subscribe(listener: (change: ClusterChange) => void): () => void;
+}
+
+export interface HubOptions {
+  readonly cluster: HubCluster;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly version: string;
+}
+
+/** Feeds the agents: one session each, with its own slice and then only what changes in it (design, section 8). */
+export class AgentHub {
+  readonly #options: HubOptions;
+  readonly #sessions = new Map<NodeId, AgentSession>();
+  readonly #unsubscribe: () => void;
+
+  constructor(options: HubOptions) {
+    this.#options = options;
+    this.#unsubscribe = options.cluster.subscribe((change) => this.#changed(change));
+  }
+
+  /** Looks after silence and heartbeats until it is aborted; then all sessions are ended. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    while (!signal.aborted) {
+      await clock.sleep(tickMs, signal);
+      const now = clock.monotonic();
+      for (const session of this.#sessions.values()) {
+        if (now - session.lastHeardAt >= linkSilenceMs) session.link.close();
+        else if (now - session.lastSentAt >= heartbeatIntervalMs) session.send({ kind: "heartbeat" }, now);
+      }
+    }
+    this.#unsubscribe();
+    for (const session of this.#sessions.values()) session.link.close();
+  }
+
+  /** Whether the node's agent has durably taken in what the configuration says of the dataset now. */
+  hasAcknowledged(node: NodeId, dataset: DatasetId): boolean {
+    return this.#sessions.get(node)?.hasAcknowledged(dataset) ?? false;
+  }
+
+  /** Runs one agent's session until its link ends. `node` and `host` are proven by certificate and connection. */
+  async accept(link: Link, node: NodeId, host: string): Promise<void> {
+    const { clock, cluster, log } = this.#options;
+    const greeted = new AbortController();
+    void clock.sleep(helloTimeoutMs, greeted.signal).then(() => {
+      if (!greeted.signal.aborted) link.close();
+    });
+    let session: AgentSession | undefined;
+    for await (const value of link.messages()) {
+      const message = parseAgentMessage(value);
+      if (message === undefined) {
+        this.#refuse(link, node, malformed(node));
+        break;
+      }
+      if (session === undefined) {
+        greeted.abort();
+        session = this.#greet(link, node, host, message);
+        if (session === undefined) break;
+      } else if (this.#sessions.get(node) === session) {
+        this.#heard(session, message);
+      }
+    }
+    greeted.abort();
+    link.close();
+    if (session === undefined || this.#sessions.get(node) !== session) return;
+    this.#sessions.delete(node);
+    log.write("info", "agent-disconnected", { node, host });
+    cluster.nodeDisconnected(node);
+  }
+
+  #greet(link: Link, node: NodeId, host: string, message: AgentToControl): AgentSession | undefined {
+    const { cluster, clock, log, version } = this.#options;
+    const other = this.#sessions.get(node);
+    const problem = refusal(node, message, other);
+    if (problem !== undefined) {
+      if (problem.code === "duplicate-node-session") cluster.sessionRefused(node, host);
+      this.#refuse(link, node, problem);
+      return undefined;
+    }
+    const hello = message as Hello;
+    const now = clock.monotonic();
+    const session = new AgentSession({ hello, host, link, source: cluster, now });
+    log.write("info", "agent-connected", { node, host, name: hello.name, version: hello.version });
+    cluster.nodeConnected(node, hello, hello.dataAddress.host ?? host);
+    // From here on the session hears of changes; what it is told first is complete.
+    this.#sessions.set(node, session);
+    other?.link.close();
+    const welcome: ControlToAgent = {
+      kind: "welcome",
+      protocol: agentProtocolVersion,
+      version,
+      clusterId: cluster.clusterId,
+    };
+    session.send(welcome, now);
+    session.tellEverything(now);
+    return session;
+  }
+
+  #refuse(link: Link, node: NodeId, problem: Problem): void {
+    this.#options.log.write("warn", "agent-refused", { node, ...problem });
+    link.send({ kind: "refused", problem } satisfies ControlToAgent);
+  }
+
+  #heard(session: AgentSession, message: AgentToControl): void {
+    const { cluster, clock } = this.#options;
+    const now = clock.monotonic();
+    session.lastHeardAt = now;
+    cluster.heard(session.node);
+    switch (message.kind) {
+      case "state":
+        cluster.applyReport(session.node, message);
+        return session.send({ kind: "state-acknowledged", sequence: message.sequence }, now);
+      case "progress":
+        return cluster.applyReport(session.node, message);
+      case "slice-acknowledged":
+        return session.acknowledged(message.sequence, now);
+      case "heartbeat":
+      case "hello":
+        return;
+    }
+  }
+
+  #changed(change: ClusterChange): void {
+    const now = this.#options.clock.monotonic();
+    const sessions = new Set<AgentSession>();
+    for (const dataset of change.datasets) {
+      for (const node of this.#options.cluster.concernedNodes(dataset)) {
+        const session = this.#sessions.get(node);
+        if (session !== undefined) sessions.add(session);
+      }
+    }
+    // Who is no longer concerned is few and rare; who was told has to be told of the end.
+    for (const session of this.#sessions.values()) {
+      if (change.nodes.length > 0 || change.datasets.some((dataset) => session.knowsDataset(dataset)))
+        sessions.add(session);
+    }
+    for (const session of sessions) {
+      session.changed(change.datasets, change.nodes);
+      session.flush(now);
+    }
+  }
+}
+
+function refusal(
+  node: NodeId,
+  message: AgentToControl,
+  other: AgentSession | undefined,
+): Problem | undefined {
+  if (message.kind !== "hello") return malformed(node);
+  if (message.node !== node)
+    return failure(
+      "protocol-violation",
+      `An agent with the certificate of node ${node} tried to speak for node ${message.node}.`,
+      "Give each node its own certificate: flocker ca node.",
+    ).problem;
+  if (Math.abs(message.protocol - agentProtocolVersion) > 1)
+    return failure(
+      "protocol-version",
+      `The agent speaks version ${message.protocol} of the protocol, the control service version ${agentProtocolVersion}.`,
+      "Upgrade the older of the two: versions one apart work together.",
+    ).problem;
+  if (other !== undefined && other.hello.incarnation !== message.incarnation)
+    return failure(
+      "duplicate-node-session",
+      `Node ${node} already has a live session, from ${other.host} (${other.hello.name}).`,
+      "Two machines use the same node certificate: give each its own with flocker ca node. " +
+        "After a crash of this node's machine, the old session ends by itself within 30 s.",
+    ).problem;
+  return undefined;
+}
+
+function malformed(node: NodeId): Problem {
+  return failure(
+    "protocol-violation",
+    `The agent of node ${node} sent a message that is not of the protocol.`,
+    "Run the same version of Flocker on all machines, or versions one minor apart.",
+  ).problem;
+}
