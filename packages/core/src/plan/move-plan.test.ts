@@ -1,0 +1,157 @@
+// The planned move, step by step: which action follows from what is on disk and what the target has said.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { ObservedCopy } from "../model/copy.ts";
+import { dataset, epoch, input, node, nodeA, nodeB, slice, withCopy } from "../testing/plan-fixtures.ts";
+import type { LaneInput, MoveMemory, PeerKnowledge } from "./lane-input.ts";
+import { planDataset } from "./lane-plan.ts";
+
+const mountedAt = `/flocker/${dataset}`;
+const s1 = { guid: "s1", name: "flocker-s1", createdAt: 1 };
+const s2 = { guid: "s2", name: "flocker-s2", createdAt: 2 };
+const empty: PeerKnowledge = { node: nodeB, record: null, snapshots: [], unchangedSince: null };
+const moving = (rest: Partial<MoveMemory> = {}): MoveMemory => ({
+  target: nodeB,
+  snapshot: null,
+  rounds: [],
+  failedSinceUnmount: false,
+  takeBack: null,
+  ...rest,
+});
+const toB = slice(nodeB);
+const live = { ...input().capabilities, liveSnapshots: true };
+
+function decide(copy: Partial<ObservedCopy>, rest: Partial<LaneInput> = {}): string {
+  const decision = planDataset(withCopy(copy, { slice: toB, ...rest }));
+  return decision.kind === "act"
+    ? decision.action.do
+    : decision.kind === "wait"
+      ? `wait ${decision.waits[0]?.code}`
+      : "done";
+}
+
+test("the target is asked before service is interrupted", () => {
+  assert.equal(decide({ mountedAt }), "describe");
+  assert.equal(decide({ mountedAt }, { peer: empty }), "unmount");
+});
+
+test("a held lease delays the move, a lease of another node does not", () => {
+  const lease = { dataset, node: nodeA, expiresAt: null };
+  assert.equal(decide({ mountedAt }, { slice: slice(nodeB, { lease }), peer: empty }), "wait lease-held");
+  const other = slice(nodeB, { lease: { ...lease, node: nodeB } });
+  assert.equal(decide({ mountedAt }, { slice: other, peer: empty }), "unmount");
+});
+
+test("the unmount of a handoff waits for a live session", () => {
+  assert.equal(decide({ mountedAt }, { peer: empty, session: false }), "wait no-session");
+});
+
+test("a target that cannot be reached is waited for while the source serves", () => {
+  const nodes = new Map([[nodeB, node(nodeB, { dataAddress: null })]]);
+  assert.equal(decide({ mountedAt }, { nodes }), "wait peer-unreachable");
+});
+
+test("after the unmount: snapshot, send, relinquish", () => {
+  assert.equal(decide({}, { peer: empty }), "snapshot");
+  const snapshots = [s1];
+  assert.equal(decide({ snapshots, unchangedSince: "s1" }, { peer: empty }), "send");
+  const received: PeerKnowledge = { ...empty, snapshots: ["s1"], unchangedSince: "s1" };
+  const decision = planDataset(withCopy({ snapshots, unchangedSince: "s1" }, { slice: toB, peer: received }));
+  assert.deepEqual(decision.kind === "act" && decision.action, {
+    do: "write-record",
+    record: { dataset, epoch: epoch(1), role: "relinquished", successor: nodeB, snapshot: "s1" },
+  });
+});
+
+test("a handoff past its unmount goes on without a session", () => {
+  assert.equal(decide({ snapshots: [s1], unchangedSince: "s1" }, { peer: empty, session: false }), "send");
+});
+
+test("a step that fails after the unmount brings the old service back", () => {
+  const failed = { peer: null, move: moving({ failedSinceUnmount: true }) };
+  assert.equal(decide({ snapshots: [s1], unchangedSince: "s1" }, failed), "mount");
+});
+
+test("a target that is no longer known brings the old service back", () => {
+  assert.equal(decide({}, { nodes: new Map() }), "mount");
+});
+
+test("a move that is called off before the relinquishment brings the old service back", () => {
+  assert.equal(decide({ unchangedSince: "s1", snapshots: [s1] }, { slice: slice(nodeA) }), "mount");
+});
+
+test("an increment builds on what the target is exactly at, else everything is sent", () => {
+  const held = { snapshots: [s1, s2], unchangedSince: "s2" };
+  const baseOf = (peer: PeerKnowledge): unknown => {
+    const decision = planDataset(withCopy(held, { slice: toB, peer }));
+    return decision.kind === "act" && decision.action.do === "send" ? decision.action.base : "no send";
+  };
+  assert.equal(baseOf({ ...empty, snapshots: ["s1"], unchangedSince: "s1" }), "s1");
+  assert.equal(baseOf({ ...empty, snapshots: ["s1", "x"], unchangedSince: "x" }), null);
+  assert.equal(baseOf({ ...empty, snapshots: ["s1"], unchangedSince: null }), null);
+});
+
+const relinquished = {
+  record: { dataset, epoch: epoch(1), role: "relinquished", successor: nodeB, snapshot: "s1" } as const,
+  snapshots: [s1],
+  unchangedSince: "s1",
+};
+
+test("what is relinquished is handed over to the successor, whatever is wanted since", () => {
+  const received: PeerKnowledge = { ...empty, snapshots: ["s1"], unchangedSince: "s1" };
+  assert.equal(decide(relinquished), "describe");
+  assert.equal(decide(relinquished, { peer: received }), "hand-over");
+  const nodeC = "c0000000-0000-4000-8000-000000000000" as typeof nodeA;
+  assert.equal(decide(relinquished, { slice: slice(nodeC), peer: received }), "hand-over");
+});
+
+test("a successor that has lost its copy is sent the snapshot again", () => {
+  assert.equal(decide(relinquished, { peer: empty }), "send");
+});
+
+test("once the successor is primary the old copy becomes a replica", () => {
+  const record = { dataset, epoch: epoch(1), role: "primary" } as const;
+  const decision = planDataset(withCopy(relinquished, { slice: toB, peer: { ...empty, record } }));
+  assert.deepEqual(decision.kind === "act" && decision.action, {
+    do: "write-record",
+    record: { dataset, epoch: epoch(1), role: "replica" },
+  });
+});
+
+test("what is relinquished is taken back only on the successor's word", () => {
+  const back = { slice: slice(nodeA) };
+  assert.equal(decide(relinquished, back), "take-back");
+  const granted = moving({ takeBack: { epoch: epoch(1), granted: true } });
+  const decision = planDataset(withCopy(relinquished, { ...back, move: granted }));
+  assert.deepEqual(decision.kind === "act" && decision.action, {
+    do: "write-record",
+    record: { dataset, epoch: epoch(2), role: "primary" },
+  });
+  const taken = moving({ takeBack: { epoch: epoch(1), granted: false } });
+  const settled = planDataset(withCopy(relinquished, { ...back, move: taken }));
+  assert.equal(
+    settled.kind === "act" && settled.action.do === "write-record" && settled.action.record.role,
+    "replica",
+  );
+  const old = moving({ takeBack: { epoch: epoch(0), granted: true } });
+  assert.equal(decide(relinquished, { ...back, move: old }), "take-back");
+});
+
+test("with live snapshots, rounds go on while the source serves, until little is left", () => {
+  const rest = { capabilities: live, peer: empty };
+  assert.equal(decide({ mountedAt, writtenBytes: 1e9 }, rest), "snapshot");
+  const first = { mountedAt, snapshots: [s1], writtenBytes: 0 };
+  assert.equal(decide(first, { ...rest, move: moving({ snapshot: "s1" }) }), "send");
+  const peer: PeerKnowledge = { ...empty, snapshots: ["s1"], unchangedSince: "s1" };
+  const oneRound = moving({ snapshot: "s1", rounds: [{ sentBytes: 1e9, durationMs: 1000 }] });
+  assert.equal(decide({ ...first, writtenBytes: 2e8 }, { ...rest, peer, move: oneRound }), "snapshot");
+  assert.equal(decide({ ...first, writtenBytes: 1e6 }, { ...rest, peer, move: oneRound }), "unmount");
+});
+
+test("rounds that no longer shrink end in the handoff", () => {
+  const peer: PeerKnowledge = { ...empty, snapshots: ["s1"], unchangedSince: "s1" };
+  const rounds = [1e9, 0.95e9, 0.9e9].map((sentBytes) => ({ sentBytes, durationMs: 1000 }));
+  const move = moving({ snapshot: "s1", rounds });
+  const mounted = { mountedAt, snapshots: [s1], writtenBytes: 0.9e9 };
+  assert.equal(decide(mounted, { capabilities: live, peer, move }), "unmount");
+});
