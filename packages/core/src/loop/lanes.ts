@@ -38,7 +38,7 @@ function lookOrWait(state: AgentState, lane: Lane, now: Milliseconds): void {
 
 function startLook(state: AgentState, lane: Lane, now: Milliseconds): void {
   if (!takeSlot(state, lane, "quick")) return;
-  lane.running = { kind: "look", since: now, overdueAt: now + quickOverdueMs };
+  lane.running = { kind: "look", since: now, overdueAt: now + quickOverdueMs, isOverdue: false };
   setTimer(state, lane);
   state.effects.push({ kind: "look", dataset: lane.dataset });
 }
@@ -259,7 +259,9 @@ export function showOverdue(state: AgentState, lane: Lane, now: Milliseconds): v
     message: `${did} has been running for ${seconds} s, which is too long. Nothing else is done for this dataset until it ends: look at the storage.`,
   };
   setReasons(state, lane, [wait], { now });
-  lane.running = { ...running, overdueAt: now + quickOverdueMs };
+  const overdueAt = now + quickOverdueMs;
+  lane.running =
+    running.kind === "look" ? { ...running, overdueAt, isOverdue: true } : { ...running, overdueAt };
   state.changed.add(lane);
 }
 

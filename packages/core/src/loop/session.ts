@@ -181,6 +181,8 @@ export function reportChanges(state: AgentState, now: Milliseconds): void {
   for (const lane of state.changed) {
     if (datasets.length + gone.length >= datasetsPerMessage) break;
     state.changed.delete(lane);
+    // Its picture is old while it looks; it comes back with the new one.
+    if (lane.running?.kind === "look" && !lane.running.isOverdue) continue;
     const report = reportOf(lane);
     const text = report === null ? null : JSON.stringify(report);
     if (text === lane.reported) continue;

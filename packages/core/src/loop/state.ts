@@ -93,7 +93,12 @@ export type Pool = "quick" | "transfer";
 
 /** What a lane is doing. `since` and `overdueAt` are monotonic, `startedAt` is the time of day for people. */
 export type Running =
-  | { readonly kind: "look"; readonly since: Milliseconds; readonly overdueAt: Milliseconds | null }
+  | {
+      readonly kind: "look";
+      readonly since: Milliseconds;
+      readonly overdueAt: Milliseconds | null;
+      readonly isOverdue: boolean;
+    }
   | {
       readonly kind: "action";
       readonly action: Action;

@@ -267,14 +267,14 @@ test("in every small world the plan keeps the invariants", () => {
         break;
       case "unmount":
         // Only a wrongly mounted copy or a conflict breaks a lease.
-        if (told?.lease != null) assert.ok(decision.urgent, context);
+        if ((told?.lease ?? null) !== null) assert.ok(decision.urgent, context);
         if (!decision.urgent) assert.ok(session, context);
         break;
       case "destroy":
         assert.ok(session && told?.desired?.deletion?.purged === true && held?.trashedAt !== null, context);
         break;
       case "trash":
-        assert.ok(session && told?.desired?.deletion != null && told.lease === null, context);
+        assert.ok(session && (told?.desired?.deletion ?? null) !== null && told?.lease === null, context);
         break;
       case "write-record":
         assert.equal(held?.mountedAt, null, context);

@@ -1,0 +1,305 @@
+// The agent's machine, event by event: what it answers is compared with what it should do next, and nothing else.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { ObservedCopy } from "../model/copy.ts";
+import type { DatasetId, Era } from "../model/ids.ts";
+import { failure, success } from "../model/problem.ts";
+import type { SliceDataset } from "../protocol/agent.ts";
+import {
+  copy,
+  dataset,
+  epoch,
+  input,
+  node,
+  nodeA,
+  nodeB,
+  ownership,
+  slice,
+} from "../testing/plan-fixtures.ts";
+import { nextWake, stepAgent } from "./machine.ts";
+import {
+  createAgentState,
+  type AgentEffect,
+  type AgentEvent,
+  type AgentState,
+  type SavedState,
+} from "./state.ts";
+
+const capacity = { totalBytes: 1000, freeBytes: 900 };
+const nothingSaved: SavedState = {
+  slice: [],
+  nodes: [],
+  births: new Map(),
+  promises: new Map(),
+  revision: 0,
+};
+
+class Rig {
+  readonly state: AgentState;
+  now = 1_000;
+  constructor(liveSnapshots = false) {
+    const capabilities = { ...input().capabilities, liveSnapshots };
+    this.state = createAgentState(
+      {
+        node: nodeA,
+        era: "era" as Era,
+        incarnation: "i",
+        name: "alpha",
+        version: "0",
+        dataAddress: { host: null, port: 4525 },
+        backend: { kind: "model", capabilities },
+      },
+      () => 0.5,
+    );
+  }
+
+  /** What the machine does about an event, as short texts, in order. */
+  step(event: AgentEvent): string[] {
+    return stepAgent(this.state, event, { monotonicMs: this.now, wallMs: this.now + 1e12 }).map(shortly);
+  }
+
+  begin(saved: Partial<SavedState> = {}, copies: readonly ObservedCopy[] = []): void {
+    this.step({ kind: "started", saved: { ...nothingSaved, ...saved } });
+    this.looked(copies, null);
+    this.step({ kind: "link-up" });
+    this.step({ kind: "message", message: { kind: "welcome", protocol: 1, version: "0", clusterId: "c" } });
+  }
+
+  told(entries: readonly SliceDataset[], complete = true): string[] {
+    const whole = complete ? { begins: true, ends: true } : null;
+    const nodes = [node(nodeA), node(nodeB)];
+    return this.step({
+      kind: "message",
+      message: {
+        kind: "slice",
+        sequence: 1,
+        revision: 1,
+        complete: whole,
+        datasets: entries,
+        removed: [],
+        nodes,
+      },
+    });
+  }
+
+  looked(copies: readonly ObservedCopy[], which: DatasetId | null = dataset): string[] {
+    return this.step({
+      kind: "looked",
+      dataset: which,
+      result: success({ copies, unreadable: [], capacity }),
+    });
+  }
+
+  performed(): string[] {
+    return this.step({ kind: "performed", dataset, result: success({ kind: "done" }) });
+  }
+}
+
+function shortly(effect: AgentEffect): string {
+  switch (effect.kind) {
+    case "write":
+      return `write ${effect.changes.map((change) => change.table).join(",")}`;
+    case "send":
+      if (effect.message.kind !== "state") return `send ${effect.message.kind}`;
+      return `report ${effect.message.datasets
+        .map(({ copy: held, activity, reasons }) =>
+          [
+            held === null ? "none" : `${held.record.role}${held.mountedAt === null ? "" : " mounted"}`,
+            activity?.action ?? "idle",
+            ...reasons.map((reason) => reason.code),
+          ].join("/"),
+        )
+        .join(" ")}${effect.message.gone.length > 0 ? " gone" : ""}`.trimEnd();
+    case "perform":
+      return `perform ${effect.action.do}`;
+    case "look":
+      return `look ${effect.dataset === null ? "at all" : "at one"}`;
+    case "reply":
+      return `reply ${effect.result.ok ? effect.result.value.kind : effect.result.problem.code}`;
+    case "close-link":
+    case "serve":
+      return effect.kind;
+  }
+}
+
+const unborn = slice(nodeA, { ownership: ownership(nodeA, 0, false) });
+const mountedAt = `/flocker/${dataset}`;
+
+test("the textbook loop: told, looks, finds none, creates, looks, reports, mounts once confirmed, then is quiet", () => {
+  const rig = new Rig();
+  assert.deepEqual(rig.step({ kind: "started", saved: nothingSaved }), ["look at all"]);
+  assert.deepEqual(rig.looked([], null), []);
+  assert.deepEqual(rig.step({ kind: "link-up" }), ["send hello"]);
+  rig.step({ kind: "message", message: { kind: "welcome", protocol: 1, version: "0", clusterId: "c" } });
+  assert.deepEqual(rig.told([unborn]), [
+    "write nodes,nodes,slice,agent",
+    "send slice-acknowledged",
+    "look at one",
+    "report",
+  ]);
+  assert.deepEqual(rig.looked([]), ["write births", "perform create", "report none/create"]);
+  assert.deepEqual(rig.performed(), ["look at one"]);
+  assert.deepEqual(rig.looked([copy()]), ["write births", "report primary/idle/birth-unconfirmed"]);
+  assert.deepEqual(rig.told([slice(nodeA)], false), [
+    "write slice",
+    "send slice-acknowledged",
+    "perform mount",
+    "report primary/mount",
+  ]);
+  assert.deepEqual(rig.performed(), ["look at one"]);
+  assert.deepEqual(rig.looked([copy({ mountedAt })]), ["report primary mounted/idle"]);
+  let quiet = 0;
+  for (let minute = 0; minute < 60; minute += 1) {
+    for (let beat = 0; beat < 6; beat += 1) {
+      rig.now = nextWake(rig.state) ?? Number.NaN;
+      assert.deepEqual(rig.step({ kind: "woken" }), ["send heartbeat"]);
+      assert.deepEqual(rig.step({ kind: "message", message: { kind: "heartbeat" } }), []);
+      quiet += 1;
+    }
+  }
+  assert.equal(quiet, 360);
+});
+
+test("what is durable is written before anybody hears of it", () => {
+  const rig = new Rig();
+  rig.begin();
+  const effects = rig.told([unborn]);
+  assert.ok(effects.indexOf("write nodes,nodes,slice,agent") < effects.indexOf("send slice-acknowledged"));
+});
+
+test("a failed action is tried again after 0.1 s, then after twice as long, and the reason is shown", () => {
+  const rig = new Rig();
+  rig.begin({}, [copy()]);
+  assert.ok(rig.told([slice(nodeA)]).includes("perform mount"));
+  const problem = failure("command-failed", "Mounting failed.", "Look.");
+  assert.deepEqual(rig.step({ kind: "performed", dataset, result: problem }), [
+    "look at one",
+    "report primary/idle",
+  ]);
+  assert.deepEqual(rig.looked([copy()]), ["report primary/idle/command-failed"]);
+  assert.equal((nextWake(rig.state) ?? 0) - rig.now, 100);
+  rig.now += 100;
+  assert.deepEqual(rig.step({ kind: "woken" }), ["perform mount", "report primary/mount/command-failed"]);
+  rig.step({ kind: "performed", dataset, result: problem });
+  rig.looked([copy()]);
+  assert.equal((nextWake(rig.state) ?? 0) - rig.now, 200);
+});
+
+test("a new wish ends the back-off at once", () => {
+  const rig = new Rig();
+  rig.begin({}, [copy()]);
+  rig.told([slice(nodeA)]);
+  rig.step({ kind: "performed", dataset, result: failure("command-failed", "", "") });
+  rig.looked([copy()]);
+  const changed = slice(nodeA, { desired: { primary: nodeA, maximumSizeBytes: 1 << 30, deletion: null } });
+  assert.ok(rig.told([changed], false).includes("perform mount"));
+});
+
+test("an abandoned handoff mounts at once, and the next attempt waits its time", () => {
+  const rig = new Rig();
+  rig.begin({}, [copy()]);
+  rig.told([slice(nodeB)]);
+  // The start in the middle of a handoff: it is unmounted, so the target is asked first.
+  const problem = failure("peer-unreachable", "No answer.", "Look.");
+  rig.step({ kind: "performed", dataset, result: problem });
+  assert.deepEqual(rig.looked([copy()]), ["perform mount", "report primary/mount/handing-over"]);
+  rig.performed();
+  assert.deepEqual(rig.looked([copy({ mountedAt })]), [
+    "report primary mounted/idle/peer-unreachable/handing-over",
+  ]);
+  rig.now += 100;
+  assert.ok(rig.step({ kind: "woken" }).includes("perform describe"));
+});
+
+test("a look that fails is no absence: nothing is created, and it is tried again", () => {
+  const rig = new Rig();
+  rig.step({ kind: "started", saved: { ...nothingSaved, slice: [unborn] } });
+  const problem = failure("storage-unreadable", "No.", "Mount it.");
+  assert.deepEqual(rig.step({ kind: "looked", dataset: null, result: problem }), []);
+  rig.now += 1_000;
+  assert.deepEqual(rig.step({ kind: "woken" }), ["look at all"]);
+});
+
+test("an agent that is asked while it has not looked answers once it has", () => {
+  const rig = new Rig();
+  rig.step({ kind: "started", saved: nothingSaved });
+  assert.deepEqual(
+    rig.step({ kind: "asked", id: 1, from: nodeB, request: { kind: "describe", dataset } }),
+    [],
+  );
+  assert.deepEqual(rig.looked([], null), ["reply describe"]);
+});
+
+test("a stream is taken in by the lane alone: nothing else is done to the copy meanwhile", () => {
+  const rig = new Rig();
+  rig.begin();
+  rig.told([slice(nodeA, { ownership: ownership(nodeB, 0) })]);
+  rig.looked([]);
+  const snapshot = { guid: "s1", name: "flocker-s1", createdAt: 1 };
+  const request = {
+    kind: "receive",
+    dataset,
+    epoch: epoch(0),
+    base: null,
+    snapshot,
+    maximumSizeBytes: null,
+    estimatedBytes: null,
+  } as const;
+  assert.deepEqual(rig.step({ kind: "asked", id: 7, from: nodeB, request }), [
+    "serve",
+    "report none/receive/held-by-node",
+  ]);
+  assert.deepEqual(
+    rig.step({ kind: "asked", id: 8, from: nodeB, request: { kind: "describe", dataset } }),
+    [],
+  );
+  const replica = copy({
+    record: { dataset, epoch: epoch(0), role: "replica" },
+    snapshots: [snapshot],
+    unchangedSince: "s1",
+  });
+  const result = success({ kind: "receive", receivedBytes: 1 } as const);
+  assert.deepEqual(rig.step({ kind: "served", id: 7, dataset, result }), [
+    "reply receive",
+    "look at one",
+    "report none/idle/held-by-node",
+  ]);
+  assert.deepEqual(rig.looked([replica]), ["reply describe", "report replica/idle/held-by-node"]);
+});
+
+test("a promise to a former holder is durable before it is given, and kept", () => {
+  const rig = new Rig();
+  rig.begin();
+  const request = { kind: "take-back", dataset, epoch: epoch(1) } as const;
+  rig.told([slice(nodeB)]);
+  rig.looked([]);
+  assert.deepEqual(rig.step({ kind: "asked", id: 1, from: nodeB, request }), [
+    "write promises",
+    "reply take-back",
+  ]);
+  const promote = { kind: "promote", dataset, epoch: epoch(1), snapshot: "s1" } as const;
+  assert.deepEqual(rig.step({ kind: "asked", id: 2, from: nodeB, request: promote }), ["reply stale-epoch"]);
+});
+
+test("a silent link is closed, and what waits for a session says so", () => {
+  const rig = new Rig();
+  rig.begin({}, [copy({ mountedAt })]);
+  rig.told([slice(nodeA)]);
+  rig.now += 30_000;
+  assert.deepEqual(rig.step({ kind: "woken" }), ["close-link"]);
+  assert.deepEqual(rig.step({ kind: "link-down" }), []);
+});
+
+test("many lanes that have to look are served by one look at everything", () => {
+  const rig = new Rig();
+  rig.begin();
+  const entries = Array.from({ length: 200 }, (_, index) => {
+    const id = `d0000000-0000-4000-8000-${String(index).padStart(12, "0")}` as DatasetId;
+    return { ...unborn, dataset: id };
+  });
+  const effects = rig.told(entries);
+  assert.equal(effects.filter((effect) => effect.startsWith("look")).length, 1);
+  assert.ok(effects.includes("look at all"));
+  const performed = rig.looked([], null).filter((effect) => effect === "perform create");
+  assert.equal(performed.length, 16, "no more than the pool takes at once");
+});
