@@ -1,1 +1,17 @@
-export {};
+export type { EndReason } from "./channel.ts";
+export { countsBetween, type Counts } from "./counters.ts";
+export { listenForLinks, type LinkAcceptor, type LinkOrigin } from "./links.ts";
+export type { LogLine } from "./log.ts";
+export { modelBackend } from "./model-backend.ts";
+export type { BackendFate, BackendFates, BackendMethod, ModelBackendParts } from "./model-backend.ts";
+export { defaultModelDiskOptions, ModelDisk } from "./model-disk.ts";
+export type { DiskEvent, ModelDiskOptions } from "./model-disk.ts";
+export { defaultNetworkOptions, SimNetwork } from "./network.ts";
+export type { ConnectFailure, NetworkOptions, Range, Service } from "./network.ts";
+export { SimNode, type CrashKind, type CrashPoint, type Incarnation } from "./node.ts";
+export type { PeerFate, PeerFates } from "./peers.ts";
+export { seededRandom, type SeededRandom } from "./random.ts";
+export { Scheduler, SimulationError } from "./scheduler.ts";
+export type { Cancel, RunOptions, SchedulerOptions } from "./scheduler.ts";
+export { controlNodeName, World } from "./world.ts";
+export type { NodePorts, WorldNode, WorldOptions } from "./world.ts";

@@ -1,0 +1,177 @@
+import { failure, ProblemError, success } from "@flocker/core";
+import type { Abort, ByteStream, Problem, ReceiveRequest, Result } from "@flocker/core";
+import { makeBlock, newCopy } from "./model-content.ts";
+import type { Block, ModelCopy, ModelSnapshot } from "./model-content.ts";
+import { noSpace } from "./model-disk.ts";
+import type { ModelDisk } from "./model-disk.ts";
+import { StreamCorrupt, StreamDecoder } from "./model-stream.ts";
+import type { Change } from "./model-stream.ts";
+
+/** What a receive begins with, looked at before a byte is read and again before the switch. */
+export type ReceiveStart =
+  | { readonly kind: "already-there" }
+  | { readonly kind: "go"; readonly copy: ModelCopy | null; readonly base: ModelSnapshot | null };
+
+/** Whether the stream may be taken in at all. */
+export function startReceive(disk: ModelDisk, request: ReceiveRequest): Result<ReceiveStart> {
+  const { dataset } = request;
+  const copy = disk.copies.get(dataset) ?? null;
+  if (copy === null) {
+    return request.base === null ? success({ kind: "go", copy, base: null }) : baseMissing(disk, request);
+  }
+  if (copy.unreadable !== null) return { ok: false, problem: copy.unreadable };
+  if (copy.mounted || copy.record.role === "primary") {
+    return failure(
+      "target-holds-primary",
+      `Receiving dataset ${dataset} on ${disk.name}: its copy there is ${copy.mounted ? "mounted" : "the primary"}.`,
+      "Nothing is overwritten. Look at which node owns the dataset.",
+    );
+  }
+  if (copy.trashedAt !== null) {
+    return failure(
+      "dataset-deleted",
+      `Receiving dataset ${dataset} on ${disk.name}: its copy there lies in the trash.`,
+      "Restore it, or wait until it has been destroyed.",
+    );
+  }
+  if (copy.snapshots.at(-1)?.identity.guid === request.snapshot.guid && !copy.dirty) {
+    return success({ kind: "already-there" });
+  }
+  if (request.base === null) return success({ kind: "go", copy, base: null });
+  const base = copy.snapshots.find(({ identity }) => identity.guid === request.base);
+  return base === undefined ? baseMissing(disk, request) : success({ kind: "go", copy, base });
+}
+
+function baseMissing(disk: ModelDisk, request: ReceiveRequest): { ok: false; problem: Problem } {
+  return failure(
+    "snapshot-missing",
+    `Receiving dataset ${request.dataset} on ${disk.name}: the snapshot ${request.base} is not there.`,
+    "Send it from an older snapshot, or in full.",
+  );
+}
+
+/** A receive under way: what has come so far lies beside the copy and takes space, but is not part of it. */
+export class Intake {
+  readonly #disk: ModelDisk;
+  readonly #request: ReceiveRequest;
+  readonly #decoder: StreamDecoder;
+  readonly #changes: Change[] = [];
+  #bytes = 0;
+
+  constructor(disk: ModelDisk, request: ReceiveRequest) {
+    this.#disk = disk;
+    this.#request = request;
+    this.#decoder = new StreamDecoder({ base: request.base, snapshot: request.snapshot.guid });
+  }
+
+  /** Takes the whole stream in. */
+  async take(stream: ByteStream, abort: Abort): Promise<Result<void>> {
+    const iterator = stream[Symbol.asyncIterator]();
+    const aborting = onceAborted(abort);
+    try {
+      for (;;) {
+        const next = await Promise.race([iterator.next(), aborting.promise]);
+        if (next === "aborted") return this.#interrupted("it was called off");
+        if (next.done === true) break;
+        const refused = this.#takeChunk(next.value);
+        if (refused !== null) return refused;
+      }
+    } catch (error) {
+      return this.#broken(error);
+    } finally {
+      aborting.dispose();
+      // Not awaited: a stream that hangs would never answer.
+      iterator.return?.().catch(() => {});
+    }
+    return this.#decoder.complete ? success() : this.#interrupted("the stream ended too early");
+  }
+
+  /** Makes the copy hold exactly the snapshot, in one step. */
+  finish(): Result<void> {
+    const start = startReceive(this.#disk, this.#request);
+    if (!start.ok) return start;
+    const { dataset, snapshot, record, maximumSizeBytes } = this.#request;
+    // What was reserved becomes the copy's own.
+    this.abandon();
+    const { value } = start;
+    const existing = this.#disk.copies.get(dataset);
+    const copy = existing ?? newCopy(record, maximumSizeBytes);
+    if (value.kind === "go") {
+      const older =
+        value.base === null ? [] : copy.snapshots.slice(0, copy.snapshots.indexOf(value.base) + 1);
+      copy.content = this.#content(value.base);
+      copy.snapshots = [
+        ...older,
+        {
+          identity: Object.freeze({ ...snapshot }),
+          content: copy.content,
+          birth: this.#disk.nextTransaction(),
+        },
+      ];
+      copy.shared = true;
+      copy.dirty = false;
+    }
+    copy.record = { ...record };
+    copy.maximumSizeBytes = maximumSizeBytes;
+    if (existing === undefined) this.#disk.addCopy(dataset, copy);
+    this.#disk.recount(copy);
+    this.#disk.tell({ kind: "received", dataset, snapshot: snapshot.guid });
+    return success();
+  }
+
+  /** Gives back what the unfinished part has taken. */
+  abandon(): void {
+    this.#disk.reserve(this, null);
+  }
+
+  #takeChunk(chunk: Uint8Array): Result<void> | null {
+    for (const change of this.#decoder.take(chunk)) {
+      this.#changes.push(change);
+      if ("put" in change) this.#bytes += makeBlock(change.put, change.text, 0).sizeBytes;
+    }
+    this.#disk.reserve(this, this.#bytes);
+    if (this.#disk.freeBytes >= 0) return null;
+    return noSpace(`Receiving dataset ${this.#request.dataset} on ${this.#disk.name}: the disk is full.`);
+  }
+
+  #content(base: ModelSnapshot | null): Map<string, Block> {
+    const content = new Map(base?.content);
+    const birth = this.#disk.nextTransaction();
+    for (const change of this.#changes) {
+      if ("put" in change) content.set(change.put, makeBlock(change.put, change.text, birth));
+      else content.delete(change.drop);
+    }
+    return content;
+  }
+
+  #broken(error: unknown): Result<void> {
+    if (error instanceof StreamCorrupt) {
+      return failure(
+        "transfer-corrupt",
+        `Receiving dataset ${this.#request.dataset} on ${this.#disk.name}: the stream is wrong, ${error.message}.`,
+        "The transfer starts again by itself.",
+      );
+    }
+    if (!(error instanceof ProblemError)) throw error;
+    if (error.problem.code.startsWith("transfer-")) return { ok: false, problem: error.problem };
+    return this.#interrupted(error.problem.message);
+  }
+
+  #interrupted(why: string): { ok: false; problem: Problem } {
+    return failure(
+      "transfer-interrupted",
+      `Receiving dataset ${this.#request.dataset} on ${this.#disk.name}: ${why}.`,
+      "The transfer starts again by itself.",
+    );
+  }
+}
+
+function onceAborted(abort: Abort): { readonly promise: Promise<"aborted">; dispose(): void } {
+  let onAbort = (): void => {};
+  const promise = new Promise<"aborted">((resolve) => {
+    onAbort = () => resolve("aborted");
+    if (abort.aborted) onAbort();
+    else abort.addEventListener("abort", onAbort, { once: true });
+  });
+  return { promise, dispose: () => abort.removeEventListener("abort", onAbort) };
+}
