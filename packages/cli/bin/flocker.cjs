@@ -1,0 +1,43 @@
+#!/usr/bin/env node
+// Starts `flocker` on a Node that can run it. It is old-fashioned JavaScript so that an old Node can read it.
+"use strict";
+const { existsSync } = require("node:fs");
+const path = require("node:path");
+
+const [major, minor] = process.versions.node.split(".").map(Number);
+const package_ = path.join(__dirname, "..");
+// In a checkout there is the source, which runs as it is; an installed package has only dist.
+const source = existsSync(path.join(package_, "src", "main.ts"));
+const entry = source ? path.join(package_, "src", "main.ts") : path.join(package_, "dist", "main.js");
+const newEnough = major > 24 || (major === 24 && minor >= 15);
+const conditioned = !source || process.execArgv.includes("--conditions=source");
+
+if (newEnough && conditioned) {
+  void import(require("node:url").pathToFileURL(entry).href);
+} else {
+  const beside = [
+    path.join(package_, "..", "..", "node_modules", ".bin", "node"),
+    path.join(package_, "node_modules", ".bin", "node"),
+  ];
+  const node = newEnough ? process.execPath : beside.find((candidate) => existsSync(candidate));
+  if (node === undefined) {
+    process.stderr.write(
+      `error: flocker needs Node 24.15 or newer; this is ${process.version}.\n` +
+        "  Install a current Node from https://nodejs.org or, in a checkout, run npm ci, which brings one.\n",
+    );
+    process.exit(1);
+  }
+  // The new program takes this one's place: signals sent to the terminal's group reach it, others are passed on.
+  const flags = source ? ["--conditions=source"] : [];
+  const child = require("node:child_process").spawn(node, [...flags, entry, ...process.argv.slice(2)], {
+    stdio: "inherit",
+  });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"])
+    process.on(signal, () => signal !== "SIGINT" && child.kill(signal));
+  child.on("exit", (code, signal) => {
+    if (signal !== null) {
+      process.removeAllListeners(signal);
+      process.kill(process.pid, signal);
+    } else process.exit(code ?? 1);
+  });
+}
