@@ -157,13 +157,15 @@ class Service {
 
   /** Says why on the connection itself: a TLS alert could not tell the other side what is wrong. */
   #refuse(socket: TLSSocket, remote: string, problem: Problem): void {
-    const { clock, log } = this.#options;
+    const { clock, credentials, log } = this.#options;
     log.write("warn", "data-channel-refused", { remote, code: problem.code, message: problem.message });
+    const { commonName } = currentCredentials(credentials);
+    const message = `${commonName} refuses the connection. As it sees it: ${problem.message}`;
     const gone = new AbortController();
     socket.on("error", () => undefined);
     socket.once("close", () => gone.abort());
     socket.resume();
-    const frame = jsonFrame("reply", { ok: false, problem });
+    const frame = jsonFrame("reply", { ok: false, problem: { ...problem, message } });
     assert(frame !== undefined, "a refusal fits into its frame");
     socket.end(frame);
     void clock.sleep(this.#limits.lingerMs, gone.signal).then(() => socket.destroy());
