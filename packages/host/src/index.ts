@@ -3,6 +3,7 @@ export * from "./boot-id.ts";
 export * from "./certificates.ts";
 export * from "./clock.ts";
 export * from "./commands.ts";
+export * from "./https-client.ts";
 export * from "./links.ts";
 export * from "./log.ts";
 export * from "./randomness.ts";
