@@ -58,7 +58,10 @@ function positiveNumber(name: string, text: string): number {
   return value;
 }
 
-/** Runs the jobs of a stage, several at a time, in order; hands out each file's outcome as soon as it is known. */
+/**
+ * Runs the jobs of a stage, several at a time, in order; hands out each file's outcome as soon as it is
+ * known.
+ */
 async function runStage(
   stage: readonly Job[],
   options: Options,

@@ -7,8 +7,8 @@ import { test } from "node:test";
 import { files, root } from "./tidy/repository.ts";
 import type { TestLine } from "./test-run/events.ts";
 
-// A checker that never fires is worth nothing. This breaks every rule of tidy in a copy of the repository, and expects
-// each of its tests to fail there.
+// A checker that never fires is worth nothing. This breaks every rule of tidy in a copy of the repository,
+// and expects each of its tests to fail there.
 
 /** Replacements in files of the copy; a file that is not there is made. */
 const breaks: Readonly<Record<string, (text: string) => string>> = {

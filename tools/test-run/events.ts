@@ -22,8 +22,8 @@ export type TestLine =
   | { readonly kind: "finished" };
 
 /**
- * A reporter for node:test that writes one JSON object a line, so that the runner can tell exactly what happened in a
- * process, even in one that it had to kill.
+ * A reporter for node:test that writes one JSON object a line, so that the runner can tell exactly what
+ * happened in a process, even in one that it had to kill.
  */
 // oxlint-disable-next-line import/no-default-export -- node takes a reporter's default export
 export default async function* writeTestLines(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {

@@ -1,7 +1,9 @@
 import { existsSync, globSync } from "node:fs";
 import { sep } from "node:path";
 
-/** Test files of which many share one process: their tests are pure, so nothing leaks from one into the next. */
+/**
+ * Test files of which many share one process: their tests are pure, so nothing leaks from one into the next.
+ */
 const sharedPatterns = ["packages/core/src/**/*.test.ts", "packages/api/src/**/*.test.ts"];
 /** Test files that get a process each: they use files, sockets, processes or the working directory. */
 const separatePatterns = ["packages/*/src/**/*.test.ts", "tools/**/*.test.ts"];

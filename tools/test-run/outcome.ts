@@ -38,8 +38,8 @@ export function outcomesOf(root: string, job: Job, end: ProcessEnd): FileOutcome
 }
 
 /**
- * Whether a process of several files ended in a way that cannot be laid to one of them, so that each should be run
- * again by itself to find the culprit.
+ * Whether a process of several files ended in a way that cannot be laid to one of them, so that each should
+ * be run again by itself to find the culprit.
  */
 export function isInconclusive(job: Job, end: ProcessEnd): boolean {
   const failedTests = end.lines.some((line) => line.kind === "result" && line.outcome === "failed");

@@ -20,8 +20,8 @@ export interface ProcessEnd {
 }
 
 /**
- * Runs the files of a job in one fresh process, without standard input, and ends its whole process group when it is
- * done or its bound is over, so that no test leaves anything running.
+ * Runs the files of a job in one fresh process, without standard input, and ends its whole process group when
+ * it is done or its bound is over, so that no test leaves anything running.
  */
 export async function runProcess(root: string, job: Job, abort: AbortSignal): Promise<ProcessEnd> {
   const folder = mkdtempSync(join(tmpdir(), "flocker-test-run-"));

@@ -17,7 +17,10 @@ export function readAllowedSkips(path: string): readonly AllowedSkip[] {
   return value;
 }
 
-/** The skips that are errors: always those without a reason, and with `strict` all that the list does not allow. */
+/**
+ * The skips that are errors: always those without a reason, and with `strict` all that the list does not
+ * allow.
+ */
 export function skipFailures(
   skips: readonly Skip[],
   allowed: readonly AllowedSkip[],

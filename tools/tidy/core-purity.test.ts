@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { root } from "./repository.ts";
 
-// Core's purity rests on its compiler options. This compiles small files with exactly those options, to see that each
-// door to the outside world is shut and that the test can tell.
+// Core's purity rests on its compiler options. This compiles small files with exactly those options, to see
+// that each door to the outside world is shut and that the test can tell.
 
 const impure: Readonly<Record<string, string>> = {
   setTimeout: "setTimeout(() => {}, 1);",

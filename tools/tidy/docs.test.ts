@@ -5,7 +5,8 @@ import { test } from "node:test";
 import { problemCodes, reasonCodes } from "@flocker/core";
 import { files, read, readJson, report, root, tableUnder } from "./repository.ts";
 
-// The documents tell the truth as far as a machine can see: codes, links, commands, the form of the decision records.
+// The documents tell the truth as far as a machine can see: codes, links, commands, the form of the decision
+// records.
 
 const documents = files.filter((path) => path.endsWith(".md"));
 const decisions = files.filter((path) => path.startsWith("docs/decisions/"));

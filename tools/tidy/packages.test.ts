@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { packages, read, readJson, report, root, tableUnder, files } from "./repository.ts";
 import { posix } from "node:path";
 
-// The direction of the packages and what they may depend on. docs/ARCHITECTURE.md and docs/decisions/ hold the tables.
+// The direction of the packages and what they may depend on. docs/ARCHITECTURE.md and docs/decisions/ hold
+// the tables.
 
 interface Manifest {
   readonly name: string;

@@ -21,7 +21,10 @@ export function read(path: string): string {
   return readFileSync(join(root, path), "utf8");
 }
 
-/** A JSON file's value, trusted to have that shape. As in a tsconfig, a comma may stand before a closing bracket. */
+/**
+ * A JSON file's value, trusted to have that shape. As in a tsconfig, a comma may stand before a closing
+ * bracket.
+ */
 export function readJson<Shape>(path: string): Shape {
   return JSON.parse(read(path).replace(/,(?=\s*[}\]])/g, "")) as Shape;
 }
