@@ -21,12 +21,12 @@ export function read(path: string): string {
   return readFileSync(join(root, path), "utf8");
 }
 
-/**
- * A JSON file's value, trusted to have that shape. As in a tsconfig, a comma may stand before a closing
- * bracket.
- */
+/** A JSON file's value, trusted to have that shape. As in a tsconfig, it may have comments and trailing commas. */
 export function readJson<Shape>(path: string): Shape {
-  return JSON.parse(read(path).replace(/,(?=\s*[}\]])/g, "")) as Shape;
+  const text = read(path)
+    .replace(/^\s*\/\/.*$/gm, "")
+    .replace(/,(?=\s*[}\]])/g, "");
+  return JSON.parse(text) as Shape;
 }
 
 /** Breaks of a rule, each as `place: what is wrong`, made into one message with the rule's reason. */
