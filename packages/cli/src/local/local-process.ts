@@ -17,6 +17,10 @@ export class LocalProcess {
   #ended: Promise<Ending> = Promise.resolve({ code: 0, signal: null });
   /** The last lines that it wrote, for the case that it ends by itself. */
   #tail = "";
+  #hasFailed = false;
+  #isStopping = false;
+  #unfinished = "";
+  readonly #listeners = new Set<(line: string) => void>();
 
   constructor(options: {
     readonly name: string;
@@ -30,6 +34,11 @@ export class LocalProcess {
 
   get running(): boolean {
     return this.#child !== undefined;
+  }
+
+  /** It was started and has ended without having been told to. */
+  get hasFailed(): boolean {
+    return this.#hasFailed;
   }
 
   get pid(): number | undefined {
@@ -46,6 +55,8 @@ export class LocalProcess {
     const [program, ...rest] = this.#argv;
     assert(program !== undefined, "a command line names a program");
     this.#tail = "";
+    this.#hasFailed = false;
+    this.#isStopping = false;
     const log = createWriteStream(this.logFile, { flags: "a" });
     // In a group of its own: Ctrl-C reaches the starter alone, which then stops all in order.
     const child = spawn(program, rest, { stdio: ["ignore", "pipe", "pipe"], detached: true });
@@ -54,19 +65,34 @@ export class LocalProcess {
       output?.on("data", (chunk: Buffer) => {
         log.write(chunk);
         this.#tail = (this.#tail + chunk.toString()).slice(-4_000);
+        this.#hear(chunk.toString());
       });
     this.#ended = new Promise((resolve) => {
       child.once("error", (error) => {
         this.#tail += `${error.message}\n`;
         this.#child = undefined;
+        this.#hasFailed = true;
         resolve({ code: 127, signal: null });
       });
       child.once("close", (code, signal) => {
         log.end();
         this.#child = undefined;
+        this.#hasFailed ||= !this.#isStopping;
         resolve({ code, signal });
       });
     });
+  }
+
+  /** Calls back with each line of the log that it writes. Returns what ends it. */
+  onLine(listener: (line: string) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  #hear(chunk: string): void {
+    const lines = (this.#unfinished + chunk).split("\n");
+    this.#unfinished = lines.pop() ?? "";
+    for (const line of lines) for (const listener of this.#listeners) listener(line);
   }
 
   /** Resolves when it has ended, for whatever reason; at once if it does not run. */
@@ -80,6 +106,7 @@ export class LocalProcess {
 
   /** Ends it: politely, or at once as a power failure would. */
   async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<Ending> {
+    this.#isStopping = true;
     this.signal(signal);
     return this.#ended;
   }

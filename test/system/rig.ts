@@ -1,0 +1,129 @@
+import assert from "node:assert/strict";
+import { mkdtemp, readdir, readFile, readlink, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import type { v2 } from "@flocker/api";
+import { openLocalClient, pollUntil, waitUntilReady, type LocalClient } from "@flocker/cli/local";
+import { openLocalCluster, type LocalCluster, type RunnableNode } from "@flocker/cli/local";
+import { systemClock } from "@flocker/host";
+
+const readyTimeoutMs = 60_000;
+export const settleTimeoutMs = 60_000;
+
+/** A cluster of real processes in a temporary folder, which is kept with its logs if the test fails. */
+export interface Rig {
+  readonly cluster: LocalCluster;
+  readonly client: LocalClient;
+  node(index: number): RunnableNode;
+}
+
+/** Starts a cluster for a test and ends it after the test. */
+export async function startRig(
+  t: TestContext,
+  options: { readonly nodeCount?: number; readonly graceTime?: string } = {},
+): Promise<Rig> {
+  const folder = await mkdtemp(join(tmpdir(), "flocker-system-"));
+  const opened = await openLocalCluster({
+    folder,
+    nodeCount: options.nodeCount ?? 3,
+    clock: systemClock,
+    ...(options.graceTime === undefined ? {} : { graceTime: options.graceTime }),
+  });
+  assert.ok(opened.ok, opened.ok ? "" : opened.problem.message);
+  const cluster = opened.value;
+  const client = openLocalClient(cluster);
+  assert.ok(client.ok, client.ok ? "" : client.problem.message);
+  t.after(async () => {
+    client.value.close();
+    await cluster.stop();
+    if ((t as TestContext & { readonly passed: boolean }).passed)
+      await rm(folder, { recursive: true, force: true });
+    else t.diagnostic(`logs and data are kept in ${folder}`);
+  });
+  cluster.start();
+  const rig: Rig = {
+    cluster,
+    client: client.value,
+    node: (index) => {
+      const node = cluster.nodes[index];
+      assert.ok(node !== undefined, `the rig has a node ${index}`);
+      return node;
+    },
+  };
+  await ready(rig);
+  return rig;
+}
+
+/** Waits until all agents that run have a session. */
+export async function ready(rig: Rig): Promise<void> {
+  const result = await waitUntilReady(rig.cluster, rig.client, {
+    clock: systemClock,
+    timeoutMs: readyTimeoutMs,
+  });
+  assert.ok(result.ok, result.ok ? "" : `${result.problem.message} ${result.problem.remedy}`);
+}
+
+/** Creates a dataset and waits until it is mounted. */
+export async function createDataset(rig: Rig, name: string, node: RunnableNode): Promise<string> {
+  const answer = await rig.client.api.createDataset({ headers: {}, body: { name, primary: node.node } });
+  assert.equal(answer.status, 201, JSON.stringify(answer.body));
+  const { dataset_id: dataset } = answer.body as v2.Dataset;
+  await settled(rig, dataset, node);
+  return dataset;
+}
+
+export async function move(rig: Rig, dataset: string, node: RunnableNode): Promise<void> {
+  const answer = await rig.client.api.updateDataset({
+    params: { dataset_id: dataset },
+    headers: {},
+    body: { primary: node.node },
+  });
+  assert.equal(answer.status, 200, JSON.stringify(answer.body));
+}
+
+export async function show(rig: Rig, dataset: string): Promise<v2.Dataset> {
+  const answer = await rig.client.api.getDataset({ params: { dataset_id: dataset } });
+  assert.equal(answer.status, 200, JSON.stringify(answer.body));
+  return answer.body as v2.Dataset;
+}
+
+/** Waits until the dataset is as configured and served by that node; then checks that nobody else serves it. */
+export async function settled(rig: Rig, dataset: string, node: RunnableNode): Promise<v2.Dataset> {
+  const result = await pollUntil(systemClock, {
+    waitingFor: `dataset ${dataset} to be served by ${node.name}`,
+    timeoutMs: settleTimeoutMs,
+    ask: async () => {
+      const seen = await show(rig, dataset);
+      const primary = seen.actual.find((copy) => copy.node_id === node.node);
+      return seen.converged && primary?.role === "primary" && primary.path !== null ? seen : undefined;
+    },
+  });
+  if (!result.ok)
+    assert.fail(`${result.problem.message}\n${JSON.stringify(await show(rig, dataset), null, 2)}`);
+  assert.deepEqual(await servedBy(rig, dataset), [node.name], "exactly one node serves the dataset");
+  return result.value;
+}
+
+/** The nodes at whose mount points the dataset is now, read from the disk and from nobody's word. */
+export async function servedBy(rig: Rig, dataset: string): Promise<string[]> {
+  const names: string[] = [];
+  for (const node of rig.cluster.nodes) {
+    const target = await readlink(join(node.mountRoot, dataset)).catch(() => undefined);
+    if (target !== undefined) names.push(node.name);
+  }
+  return names;
+}
+
+export function fileOn(node: RunnableNode, dataset: string, name: string): string {
+  return join(node.mountRoot, dataset, name);
+}
+
+export async function readRecords(path: string): Promise<number[]> {
+  const text = await readFile(path, "utf8");
+  return text.split("\n").slice(0, -1).map(Number);
+}
+
+export async function namesIn(folder: string): Promise<string[]> {
+  return (await readdir(folder)).sort();
+}
