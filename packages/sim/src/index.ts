@@ -1,5 +1,6 @@
 export type { EndReason } from "./channel.ts";
 export { countsBetween, type Counts } from "./counters.ts";
+export { watchInvariants, type InvariantOptions } from "./invariants.ts";
 export { listenForLinks, type LinkAcceptor, type LinkOrigin } from "./links.ts";
 export type { LogLine } from "./log.ts";
 export { modelBackend } from "./model-backend.ts";
@@ -13,5 +14,6 @@ export type { PeerFate, PeerFates } from "./peers.ts";
 export { seededRandom, type SeededRandom } from "./random.ts";
 export { Scheduler, SimulationError } from "./scheduler.ts";
 export type { Cancel, RunOptions, SchedulerOptions } from "./scheduler.ts";
+export { startWorkload, type Workload, type WorkloadOptions } from "./workload.ts";
 export { controlNodeName, World } from "./world.ts";
 export type { NodePorts, WorldNode, WorldOptions } from "./world.ts";

@@ -100,6 +100,7 @@ function callOnce<Value>(
       `${method} ${dataset ?? "all"}`,
       { effectMs, answerMs: totalMs - effectMs },
       () => {
+        if (disk.broken !== null) return { ok: false, problem: disk.broken } as const;
         if (fate.kind !== "fails") return effect();
         if (fate.done) effect();
         return { ok: false, problem: fate.problem ?? commandFailed(disk, method, dataset) } as const;
@@ -126,11 +127,8 @@ function openStream(parts: ModelBackendParts, request: SendRequest, abort: Abort
   }
   // The changes are taken now, and snapshots never change: the stream needs no hold on anything.
   const changes = changesBetween(base?.content ?? null, snapshot.content);
-  const estimatedBytes = changes.reduce(
-    (bytes, change) =>
-      bytes + ("put" in change ? change.put.length + change.text.length : change.drop.length),
-    0,
-  );
+  // The header and the end of the stream are some 200 bytes.
+  const estimatedBytes = changes.reduce((bytes, change) => bytes + JSON.stringify(change).length, 200);
   const chunks = encodeStream(request, changes, disk.options.linesPerChunk);
   return success({ stream: paced(parts, chunks, abort), estimatedBytes });
 }
@@ -184,13 +182,13 @@ function finishReceive(
   request: ReceiveRequest,
   intake: Intake,
 ): Promise<Result<void>> {
-  const { incarnation, random, callMs } = parts;
+  const { disk, incarnation, random, callMs } = parts;
   return new Promise((resolve) => {
     const effectMs = random.between(callMs.min, callMs.max);
     incarnation.performAfter(
       `receive ${request.dataset} completes`,
       { effectMs, answerMs: random.between(0, callMs.min) },
-      () => intake.finish(),
+      (): Result<void> => (disk.broken === null ? intake.finish() : { ok: false, problem: disk.broken }),
       resolve,
     );
   });

@@ -27,7 +27,11 @@ export const defaultModelDiskOptions: ModelDiskOptions = {
 
 /** Something that happened to a copy as a whole, for those who watch over the rules. */
 export type DiskEvent =
-  | { readonly kind: "created" | "mounted" | "unmounted" | "destroyed"; readonly dataset: DatasetId }
+  | {
+      /** `recorded`: the copy's record may be another one now. */
+      readonly kind: "created" | "recorded" | "mounted" | "unmounted" | "destroyed";
+      readonly dataset: DatasetId;
+    }
   | { readonly kind: "received"; readonly dataset: DatasetId; readonly snapshot: string };
 
 /**
@@ -44,6 +48,7 @@ export class ModelDisk {
   readonly #reservations = new Map<object, number>();
   #usedBytes = 0;
   #transaction = 0;
+  #broken: Problem | null = null;
 
   constructor(name: string, options: ModelDiskOptions) {
     this.name = name;
@@ -139,6 +144,24 @@ export class ModelDisk {
     const copy = this.copies.get(dataset);
     if (copy !== undefined) copy.unreadable = problem;
     this.#tellWatchers();
+  }
+
+  /** Makes the storage as a whole unreadable (or with null readable again), as when its disk is gone. */
+  breakStorage(problem: Problem | null): void {
+    this.#broken = problem;
+    this.#tellWatchers();
+  }
+
+  /** Why the storage as a whole cannot be read, or null. */
+  get broken(): Problem | null {
+    return this.#broken;
+  }
+
+  /** Lets something else take all space but so many bytes, until the answer is called. */
+  fill(leavingBytes: number): () => void {
+    const other = {};
+    this.reserve(other, Math.max(0, this.freeBytes - leavingBytes));
+    return () => this.reserve(other, null);
   }
 
   /** Unmounts behind the agent's back, as an operator might, whatever uses it. */

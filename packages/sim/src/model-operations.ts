@@ -73,6 +73,7 @@ export function writeRecord(disk: ModelDisk, record: CopyRecord): Result<void> {
   if (!found.ok) return found;
   found.value.record = { ...record };
   found.value.observed = null;
+  disk.tell({ kind: "recorded", dataset: record.dataset });
   return success();
 }
 
@@ -103,11 +104,12 @@ export function snapshot(disk: ModelDisk, dataset: DatasetId, fresh: Snapshot): 
   const found = find(disk, dataset, "Taking a snapshot of");
   if (!found.ok) return found;
   const copy = found.value;
+  if (copy.trashedAt !== null) return inTrash("Taking a snapshot of", dataset);
   const existing = copy.snapshots.find(({ identity }) => identity.name === fresh.name);
   if (existing !== undefined) return success(existing.identity);
   if (copy.mounted && !disk.options.capabilities.liveSnapshots) {
     return failure(
-      "not-supported",
+      "busy-mount",
       `Taking a snapshot of dataset ${dataset} on ${disk.name}: this storage can do so only while it is unmounted.`,
       "Unmount it first.",
     );
@@ -200,7 +202,7 @@ export function destroy(disk: ModelDisk, dataset: DatasetId): Result<void> {
   if (copy.unreadable !== null) return { ok: false, problem: copy.unreadable };
   if (copy.trashedAt === null) {
     return failure(
-      "not-supported",
+      "dataset-not-deleted",
       `Destroying the copy of dataset ${dataset} on ${disk.name}: it does not lie in the trash.`,
       "Put it into the trash first.",
     );

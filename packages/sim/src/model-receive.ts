@@ -1,7 +1,7 @@
-import { failure, ProblemError, success } from "@flocker/core";
+import { AssertionError, failure, ProblemError, success } from "@flocker/core";
 import type { Abort, ByteStream, Problem, ReceiveRequest, Result } from "@flocker/core";
 import { makeBlock, newCopy } from "./model-content.ts";
-import type { Block, ModelCopy, ModelSnapshot } from "./model-content.ts";
+import type { Block, ModelSnapshot } from "./model-content.ts";
 import { noSpace } from "./model-disk.ts";
 import type { ModelDisk } from "./model-disk.ts";
 import { StreamCorrupt, StreamDecoder } from "./model-stream.ts";
@@ -10,14 +10,14 @@ import type { Change } from "./model-stream.ts";
 /** What a receive begins with, looked at before a byte is read and again before the switch. */
 export type ReceiveStart =
   | { readonly kind: "already-there" }
-  | { readonly kind: "go"; readonly copy: ModelCopy | null; readonly base: ModelSnapshot | null };
+  | { readonly kind: "go"; readonly base: ModelSnapshot | null };
 
 /** Whether the stream may be taken in at all. */
 export function startReceive(disk: ModelDisk, request: ReceiveRequest): Result<ReceiveStart> {
   const { dataset } = request;
   const copy = disk.copies.get(dataset) ?? null;
   if (copy === null) {
-    return request.base === null ? success({ kind: "go", copy, base: null }) : baseMissing(disk, request);
+    return request.base === null ? success({ kind: "go", base: null }) : baseMissing(disk, request);
   }
   if (copy.unreadable !== null) return { ok: false, problem: copy.unreadable };
   if (copy.mounted || copy.record.role === "primary") {
@@ -37,16 +37,18 @@ export function startReceive(disk: ModelDisk, request: ReceiveRequest): Result<R
   if (copy.snapshots.at(-1)?.identity.guid === request.snapshot.guid && !copy.dirty) {
     return success({ kind: "already-there" });
   }
-  if (request.base === null) return success({ kind: "go", copy, base: null });
-  const base = copy.snapshots.find(({ identity }) => identity.guid === request.base);
-  return base === undefined ? baseMissing(disk, request) : success({ kind: "go", copy, base });
+  if (request.base === null) return success({ kind: "go", base: null });
+  // An increment fits only onto exactly its base: what came after it here would be lost.
+  const newest = copy.snapshots.at(-1);
+  if (newest?.identity.guid !== request.base || copy.dirty) return baseMissing(disk, request);
+  return success({ kind: "go", base: newest });
 }
 
 function baseMissing(disk: ModelDisk, request: ReceiveRequest): { ok: false; problem: Problem } {
   return failure(
     "snapshot-missing",
-    `Receiving dataset ${request.dataset} on ${disk.name}: the snapshot ${request.base} is not there.`,
-    "Send it from an older snapshot, or in full.",
+    `Receiving dataset ${request.dataset} on ${disk.name}: there is no copy that is exactly at ${request.base}.`,
+    "Send it from the snapshot that the copy is at, or in full.",
   );
 }
 
@@ -57,6 +59,7 @@ export class Intake {
   readonly #decoder: StreamDecoder;
   readonly #changes: Change[] = [];
   #bytes = 0;
+  #abandoned = false;
 
   constructor(disk: ModelDisk, request: ReceiveRequest) {
     this.#disk = disk;
@@ -97,8 +100,7 @@ export class Intake {
     const existing = this.#disk.copies.get(dataset);
     const copy = existing ?? newCopy(record, maximumSizeBytes);
     if (value.kind === "go") {
-      const older =
-        value.base === null ? [] : copy.snapshots.slice(0, copy.snapshots.indexOf(value.base) + 1);
+      const older = value.base === null ? [] : copy.snapshots;
       copy.content = this.#content(value.base);
       copy.snapshots = [
         ...older,
@@ -121,6 +123,7 @@ export class Intake {
 
   /** Gives back what the unfinished part has taken. */
   abandon(): void {
+    this.#abandoned = true;
     this.#disk.reserve(this, null);
   }
 
@@ -129,7 +132,8 @@ export class Intake {
       this.#changes.push(change);
       if ("put" in change) this.#bytes += makeBlock(change.put, change.text, 0).sizeBytes;
     }
-    this.#disk.reserve(this, this.#bytes);
+    // After a crash the stream may still bring something, but nobody is there to take it.
+    if (!this.#abandoned) this.#disk.reserve(this, this.#bytes);
     if (this.#disk.freeBytes >= 0) return null;
     return noSpace(`Receiving dataset ${this.#request.dataset} on ${this.#disk.name}: the disk is full.`);
   }
@@ -152,7 +156,8 @@ export class Intake {
         "The transfer starts again by itself.",
       );
     }
-    if (!(error instanceof ProblemError)) throw error;
+    if (error instanceof AssertionError) throw error;
+    if (!(error instanceof ProblemError)) return this.#interrupted(String(error));
     if (error.problem.code.startsWith("transfer-")) return { ok: false, problem: error.problem };
     return this.#interrupted(error.problem.message);
   }

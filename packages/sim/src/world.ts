@@ -6,7 +6,7 @@ import { LogBook, simLog } from "./log.ts";
 import { modelBackend } from "./model-backend.ts";
 import type { BackendFates } from "./model-backend.ts";
 import { defaultModelDiskOptions, ModelDisk } from "./model-disk.ts";
-import type { ModelDiskOptions } from "./model-disk.ts";
+import type { DiskEvent, ModelDiskOptions } from "./model-disk.ts";
 import { defaultNetworkOptions, SimNetwork } from "./network.ts";
 import type { NetworkOptions, Range } from "./network.ts";
 import { simClock, SimNode } from "./node.ts";
@@ -80,6 +80,7 @@ export class World {
   peerFates: PeerFates = () => ({ kind: "normal" });
   readonly #options: WorldOptions;
   readonly #nodes = new Map<string, WorldNode>();
+  readonly #diskListeners = new Set<(node: WorldNode, event: DiskEvent) => void>();
 
   constructor(options: WorldOptions) {
     this.#options = options;
@@ -109,12 +110,20 @@ export class World {
     const options = { ...defaultModelDiskOptions, ...this.#options.disk, ...disk };
     const node = this.#makeNode(new SimNode(name, this.scheduler), new ModelDisk(name, options));
     this.#nodes.set(name, node);
+    node.disk.onEvent((event) => {
+      for (const listener of this.#diskListeners) listener(node, event);
+    });
     return node;
   }
 
   /** All nodes, in the order in which they were made. */
   nodes(): readonly WorldNode[] {
     return [...this.#nodes.values()];
+  }
+
+  /** Calls back after what happens to copies on any node's disk, also of nodes that are yet to come. */
+  onDiskEvent(listener: (node: WorldNode, event: DiskEvent) => void): void {
+    this.#diskListeners.add(listener);
   }
 
   /** Runs to a time since the beginning, or until a condition holds; see {@link Scheduler.run}. */
