@@ -138,11 +138,12 @@ test("a receiver that stops reading stops the sender, and memory stays flat", as
   const chunk = Buffer.alloc(mebibyte, 7);
   const body = observedBody(Array.from({ length: total / mebibyte }, () => chunk));
   const asked = rig.peers.ask(rig.peer, receiveRequest, { body, abort: never });
-  let last = -1;
+  let last = 0;
+  let stillFor = 0;
   await until("the sender to stand still", () => {
-    const still = body.yieldedBytes > 0 && body.yieldedBytes === last;
+    stillFor = body.yieldedBytes > 0 && body.yieldedBytes === last ? stillFor + 1 : 0;
     last = body.yieldedBytes;
-    return still;
+    return stillFor === 20;
   });
   // What the sockets' buffers in the kernel hold, our own two windows, and some slack.
   assert.ok(body.yieldedBytes < 32 * mebibyte, `${body.yieldedBytes} bytes were sent to nobody`);
@@ -196,4 +197,23 @@ test("a body that is slow to come is not taken for silence", async () => {
   }
   const reply = await rig.peers.ask(rig.peer, receiveRequest, { body: observedBody(chunks()), abort: never });
   assert.deepEqual(reply, success({ kind: "receive", receivedBytes: 1 }));
+});
+
+test("a receiver that stops reading for longer than a silence is not taken for dead, nor does it take the sender so", async () => {
+  const total = 64 * mebibyte;
+  await using rig = await dataChannelRig({
+    silenceMs: 150,
+    limits: { silenceMs: 150 },
+    handler: async (_from, _request, body) => {
+      let receivedBytes = 0;
+      for await (const chunk of body) {
+        if (receivedBytes === 0) await delay(600);
+        receivedBytes += chunk.length;
+      }
+      return success({ kind: "receive", receivedBytes });
+    },
+  });
+  const body = observedBody(Array.from({ length: 64 }, () => Buffer.alloc(mebibyte)));
+  const reply = await rig.peers.ask(rig.peer, receiveRequest, { body, abort: never });
+  assert.deepEqual(reply, success({ kind: "receive", receivedBytes: total }));
 });

@@ -33,6 +33,7 @@ const snapshot = Type.Object({
   name: Type.String({ minLength: 1, maxLength: 512 }),
   createdAt: Type.Number(),
 });
+const silence = Type.Integer({ minimum: 30, maximum: 600_000 });
 const record = Type.Object({
   dataset: uuid,
   epoch,
@@ -74,11 +75,12 @@ const replySchemas: Readonly<Record<PeerReply["kind"], Schema>> = {
   "take-back": Compile(Type.Object({ kind: Type.Literal("take-back"), granted: Type.Boolean() })),
 };
 
+const silenceSchema: Schema = Compile(silence);
 const versionSchema: Schema = Compile(Type.Object({ version: count }));
 const headerSchema: Schema = Compile(
   Type.Object({
     version: count,
-    silenceMs: Type.Integer({ minimum: 30, maximum: 600_000 }),
+    silenceMs: silence,
     request: Type.Object({ kind: Type.String() }),
   }),
 );
@@ -96,6 +98,11 @@ const resultSchema: Schema = Compile(
     Type.Object({ ok: Type.Literal(false), problem: Type.Unknown() }),
   ]),
 );
+
+/** Whether a request may name this silence (in ms): neither shorter than timers can keep nor longer than patience. */
+export function isAllowedSilence(silenceMs: number): boolean {
+  return silenceSchema.Check(silenceMs);
+}
 
 /** Checks a request frame. The version comes first: of another version nothing else can be judged. */
 export function parseRequestHeader(value: unknown): Result<RequestHeader> {

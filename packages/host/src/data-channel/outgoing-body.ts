@@ -1,7 +1,7 @@
 import type { ByteStream, Clock, Log } from "@flocker/core";
 
 /** How long to wait for a body that was left early to free what it holds. */
-const closeMs = 10_000;
+const closeMs = 5_000;
 
 /** A body on its way out: reads it chunk by chunk, and sees to it that its iterator is closed, whatever happens. */
 export class OutgoingBody {

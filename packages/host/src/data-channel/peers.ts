@@ -1,4 +1,4 @@
-import { failure } from "@flocker/core";
+import { assert, failure } from "@flocker/core";
 import type {
   Abort,
   Clock,
@@ -17,6 +17,7 @@ import type { AskBody } from "./asking.ts";
 import { bandwidthLimit } from "./bandwidth.ts";
 import { dialPeer } from "./dialing.ts";
 import { checkOwnRole, formatAddress } from "./identity.ts";
+import { isAllowedSilence } from "./messages.ts";
 import { OutgoingBody } from "./outgoing-body.ts";
 
 export interface DataChannelPeersOptions {
@@ -38,6 +39,7 @@ export interface DataChannelPeersOptions {
  */
 export function dataChannelPeers(options: DataChannelPeersOptions): Peers {
   const { clock, log, bandwidthLimitBytesPerSecond, silenceMs = 30_000 } = options;
+  assert(isAllowedSilence(silenceMs), "the silence that is borne is one that the other side accepts");
   const limit =
     bandwidthLimitBytesPerSecond === undefined
       ? undefined

@@ -92,6 +92,8 @@ class Service {
       rejectUnauthorized: false,
       handshakeTimeout: this.#limits.handshakeMs,
     });
+    // Also who has not proven anything yet takes up room. Beyond this, connections are dropped without a word.
+    this.#server.maxConnections = this.#limits.maximumRequests * 4;
   }
 
   async listen(): Promise<Result<DataChannelServer>> {
@@ -99,6 +101,9 @@ class Service {
     const server = this.#server;
     server.prependListener("connection", (socket: Socket) => this.#arrived(socket));
     server.on("secureConnection", (socket) => this.#serve(socket));
+    server.on("drop", (from) =>
+      log.write("warn", "data-channel-connection-dropped", { from: from?.remoteAddress }),
+    );
     server.on("tlsClientError", (error, socket) => {
       log.write("debug", "data-channel-handshake-failed", {
         remote: socket.remoteAddress,
@@ -172,8 +177,7 @@ class Service {
   }
 
   async #close(): Promise<void> {
-    const closed = once(this.#server, "close");
-    this.#server.close();
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const exchange of this.#running) exchange.stop(stopping());
     // The connections too, so that the other sides get their answers: to destroy them now could overtake these.
     const finished = new AbortController();
