@@ -1,1 +1,3 @@
 export * from "./node-agent.ts";
+export * from "./backends/conformance.ts";
+export * from "./backends/directory/directory-backend.ts";
