@@ -10,6 +10,7 @@ export * from "./log.ts";
 export * from "./quantities.ts";
 export * from "./randomness.ts";
 export type { Mistake } from "./schema-mistakes.ts";
+export * from "./service.ts";
 export * from "./tls-problem.ts";
 export { dataChannelPeers } from "./data-channel/peers.ts";
 export type { DataChannelPeersOptions } from "./data-channel/peers.ts";
