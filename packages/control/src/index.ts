@@ -1,1 +1,3 @@
-export {};
+export type * from "./cluster/cluster.ts";
+export { openSqliteStore } from "./store/sqlite-store.ts";
+export type * from "./store/store.ts";

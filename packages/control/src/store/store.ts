@@ -1,4 +1,12 @@
-import type { DatasetConfiguration, DatasetId, Lease, Milliseconds, NodeId, Ownership, Result } from "@flocker/core";
+import type {
+  DatasetConfiguration,
+  DatasetId,
+  Lease,
+  Milliseconds,
+  NodeId,
+  Ownership,
+  Result,
+} from "@flocker/core";
 
 /** One change of the configuration. The store keeps values; the rules are the cluster's (`cluster/rules.ts`). */
 export type Change =
@@ -27,7 +35,11 @@ export interface Commit {
   readonly author: string;
   readonly at: Milliseconds;
   readonly changes: readonly (
-    | { readonly kind: "dataset"; readonly before: DatasetConfiguration | null; readonly after: DatasetConfiguration }
+    | {
+        readonly kind: "dataset";
+        readonly before: DatasetConfiguration | null;
+        readonly after: DatasetConfiguration;
+      }
     | {
         readonly kind: "lease";
         readonly dataset: DatasetId;
