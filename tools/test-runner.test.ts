@@ -38,6 +38,7 @@ test("a green run ends with the totals alone on the last line, and success", () 
   const { status, text } = runOn({
     "packages/core/src/a.test.ts": good,
     "packages/core/src/b.test.ts": good,
+    "packages/host/src/some-fixtures.test.ts": "",
     "test/story.test.ts": `test("is told", () => {});\ntest("needs the moon", { skip: "no moon" }, () => {});`,
   });
   assert.equal(status, 0, text);

@@ -30,6 +30,7 @@ const breaks: Readonly<Record<string, (text: string) => string>> = {
       `const long = "${"x".repeat(120)}";`,
       ...Array.from({ length: 500 }, (_, index) => `const line${index} = ${index};`),
     ].join("\n"),
+  "packages/core/src/a-fixtures.test.ts": () => "test();",
   "packages/extra/package.json": () => `{ "name": "@flocker/extra", "dependencies": {} }`,
   "packages/extra/tsconfig.json": () => "{}",
   "docs/reference/errors.md": (text) => text.replace(/^\| `bad-request` .*\n/m, ""),

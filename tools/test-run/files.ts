@@ -1,5 +1,5 @@
-import { existsSync, globSync } from "node:fs";
-import { sep } from "node:path";
+import { existsSync, globSync, statSync } from "node:fs";
+import { join, sep } from "node:path";
 
 /**
  * Test files of which many share one process: their tests are pure, so nothing leaks from one into the next.
@@ -9,6 +9,9 @@ const sharedPatterns = ["packages/core/src/**/*.test.ts", "packages/api/src/**/*
 const separatePatterns = ["packages/*/src/**/*.test.ts", "tools/**/*.test.ts"];
 /** Stories over real processes; they run last, when the quick tests have said what is wrong. */
 const storyPatterns = ["test/**/*.test.ts"];
+
+/** What tests share is named so, so that it is left out of the build as tests are; it holds none itself. */
+export const fixturesSuffix = "-fixtures.test.ts";
 
 /** The bound after which a file's process is killed. */
 const quickBoundMs = 120_000;
@@ -29,8 +32,10 @@ export function planJobs(root: string, filters: readonly string[]): readonly Sta
   const separate = find(root, separatePatterns).filter((file) => !shared.includes(file));
   const stories = find(root, storyPatterns);
   const wanted = (files: readonly string[]): string[] => files.filter((file) => matches(file, filters));
+  // Large files first, as far as size tells time: a long one that starts last would run alone.
+  const size = (file: string): number => statSync(join(root, file)).size;
   const stage = (files: readonly string[], boundMs: number): Job[] =>
-    files.map((file) => ({ files: [file], boundMs }));
+    files.toSorted((a, b) => size(b) - size(a)).map((file) => ({ files: [file], boundMs }));
   const sharedWanted = wanted(shared);
   return [
     [
@@ -45,6 +50,7 @@ function find(root: string, patterns: readonly string[]): string[] {
   if (!existsSync(root)) return [];
   return globSync([...patterns], { cwd: root, exclude: ["**/node_modules/**", "**/dist/**"] })
     .map((path) => path.split(sep).join("/"))
+    .filter((path) => !path.endsWith(fixturesSuffix))
     .sort();
 }
 

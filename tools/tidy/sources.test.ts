@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { posix } from "node:path";
 import { test } from "node:test";
+import { fixturesSuffix } from "../test-run/files.ts";
 import { files, packages, read, report, root } from "./repository.ts";
 
 // The house rules for source files that neither the compiler nor the linter checks. CONTRIBUTING.md has them
@@ -99,6 +100,12 @@ test("what is left to do has an issue", () => {
     0,
     report("A note in the code alone is forgotten: name its issue (#12).", breaks),
   );
+});
+
+test("fixtures hold no tests", () => {
+  const fixtures = typescript.filter((path) => path.endsWith(fixturesSuffix));
+  const breaks = inLines(fixtures, (line) => /^\s*(test|it|describe|suite)\(/.exec(line)?.[0] ?? null);
+  assert.equal(breaks.length, 0, report(`What is named …${fixturesSuffix} is not run as a test.`, breaks));
 });
 
 test("no file names a folder of somebody's machine or a registry", () => {
