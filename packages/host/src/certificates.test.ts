@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -12,6 +12,8 @@ import type { TLSSocket } from "node:tls";
 import type { NodeId } from "@flocker/core";
 import { loadCredentials, peerIdentity, tlsOptions } from "./certificates.ts";
 import type { CredentialFiles, Credentials } from "./certificates.ts";
+import { ringLog } from "./log.ts";
+import { renewableCredentials } from "./renewable-credentials.ts";
 import { makeTestCertificates, testCredentials } from "./testing/test-certificates.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "flocker-certificates-"));
@@ -122,6 +124,51 @@ test("a certificate whose name is none of the cluster's is refused", () => {
   const problem = problemOf(certificates.named("somebody"));
   assert.equal(problem.code, "certificate-invalid");
   assert.match(problem.message, /"somebody"/);
+});
+
+test("a certificate of another role than the one that is needed is refused", () => {
+  const loaded = loadCredentials({ ...certificates.user("alice"), role: "node" });
+  assert.equal(!loaded.ok && loaded.problem.code, "certificate-role");
+  assert.match(loaded.ok ? "" : loaded.problem.message, /user-alice, and a node certificate/);
+  assert.ok(loadCredentials({ ...certificates.node(node), role: "node" }).ok);
+});
+
+test("renewed files are used from the next question on, and bad ones are not", () => {
+  const path = (name: string): string => join(folder, `renewed-${name}`);
+  const files = { clusterCertificateFile: path("ca"), certificateFile: path("crt"), keyFile: path("key") };
+  const install = (from: CredentialFiles): void => {
+    copyFileSync(from.clusterCertificateFile, files.clusterCertificateFile);
+    copyFileSync(from.certificateFile, files.certificateFile);
+    copyFileSync(from.keyFile, files.keyFile);
+  };
+  install(certificates.node(node));
+  const first = loadCredentials(files);
+  assert.ok(first.ok);
+  const log = ringLog();
+  const credentials = renewableCredentials(first.value, files, log);
+  assert.equal(credentials(), first.value);
+  install(certificates.node(node, { version: 1 }));
+  const renewed = credentials();
+  assert.notEqual(renewed.fingerprint, first.value.fingerprint);
+  assert.equal(credentials(), renewed, "the same object while nothing changes");
+  install(certificates.node(node, { validity: "expired" }));
+  assert.equal(credentials(), renewed);
+  assert.equal(credentials(), renewed);
+  install(certificates.user("alice"));
+  assert.equal(credentials(), renewed, "another identity is no renewal");
+  rmSync(files.keyFile);
+  assert.equal(credentials(), renewed);
+  assert.deepEqual(
+    log
+      .entries()
+      .map((entry) => [entry.event, (entry.fields["problem"] as { code: string } | undefined)?.code]),
+    [
+      ["credentials-renewed", undefined],
+      ["credentials-not-renewed", "certificate-expired"],
+      ["credentials-not-renewed", "certificate-role"],
+      ["credentials-not-renewed", "file-unreadable"],
+    ],
+  );
 });
 
 async function accepted(client: Credentials | undefined, server: Credentials): Promise<TLSSocket> {

@@ -58,14 +58,20 @@ export interface CredentialFiles {
   readonly keyFile: string;
 }
 
+/** What else is asked of credentials. */
+export interface CredentialChecks {
+  /** Whose certificate it has to be; `certificate-role` where it is another's. */
+  readonly role?: CertificateRole["role"];
+  /** The time at which it has to be valid; now unless told otherwise. */
+  readonly now?: Milliseconds;
+}
+
 /**
  * Reads and checks credentials: the key fits the certificate, a trusted authority signed it, it is valid now, and its
  * names are of this cluster's kind. X.509 version 1 certificates with extensions, as the original Flocker made them,
  * are accepted. Fails with `file-unreadable`, `certificate-invalid`, `certificate-foreign` or `certificate-expired`.
  */
-export function loadCredentials(
-  files: CredentialFiles & { readonly now?: Milliseconds },
-): Result<Credentials> {
+export function loadCredentials(files: CredentialFiles & CredentialChecks): Result<Credentials> {
   const now = files.now ?? Date.now();
   const authorities = readCertificates(files.clusterCertificateFile, "the cluster certificate");
   if (!authorities.ok) return authorities;
@@ -84,6 +90,14 @@ export function loadCredentials(
   if (!valid.ok) return valid;
   const identity = identityOf(leaf, files.certificateFile);
   if (!identity.ok) return identity;
+  const { commonName, role } = identity.value;
+  if (files.role !== undefined && role.role !== files.role) {
+    return failure(
+      "certificate-role",
+      `The certificate in ${files.certificateFile} is named ${commonName}, and a ${files.role} certificate is needed here.`,
+      `Configure the certificate and key that \`flocker ca ${files.role}\` made.`,
+    );
+  }
   return success({
     ...identity.value,
     authorities: authorities.value.map(String),

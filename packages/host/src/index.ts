@@ -9,6 +9,7 @@ export * from "./links.ts";
 export * from "./log.ts";
 export * from "./quantities.ts";
 export * from "./randomness.ts";
+export * from "./renewable-credentials.ts";
 export type { Mistake } from "./schema-mistakes.ts";
 export * from "./service.ts";
 export * from "./tls-problem.ts";

@@ -186,7 +186,7 @@ export async function acceptLinks(options: AcceptLinksOptions): Promise<Result<L
       return;
     }
     const tlsSocket = request.socket as TLSSocket;
-    const remoteAddress = tlsSocket.remoteAddress ?? "unknown address";
+    const remoteAddress = addressOf(tlsSocket);
     const identity = admitted(request, tlsSocket);
     if (!identity.ok) {
       options.onRefused(identity.problem, remoteAddress);
@@ -248,7 +248,7 @@ function secureServer(options: AcceptLinksOptions): SecureServer {
     socket.once("close", () => sockets.delete(socket));
   });
   server.on("tlsClientError", (error, socket) => {
-    const remoteAddress = socket.remoteAddress ?? "unknown address";
+    const remoteAddress = addressOf(socket);
     const doing = `taking a connection from ${remoteAddress}`;
     options.onRefused(tlsProblem(error, { doing, unreachable: "peer-unreachable" }), remoteAddress);
   });
@@ -296,6 +296,11 @@ function admitted(request: IncomingMessage, socket: TLSSocket): Result<NodeIdent
   return success({ ...identity.value, role });
 }
 
+/** The other side's address; one of IPv4 as such, although a server for both kinds shows it as one of IPv6. */
+function addressOf(socket: Socket): string {
+  return socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, "") ?? "unknown address";
+}
+
 const upgradeRequired = failure(
   "bad-request",
   "This is the control service's port for agents, which speak over a web socket.",
@@ -310,7 +315,7 @@ function answer(
   const socket = request.socket as TLSSocket;
   const identity = admitted(request, socket);
   const problem = identity.ok ? upgradeRequired : identity.problem;
-  onRefused(problem, socket.remoteAddress ?? "unknown address");
+  onRefused(problem, addressOf(socket));
   response.writeHead(identity.ok ? 426 : 403, {
     "content-type": "application/json",
     connection: "close",
