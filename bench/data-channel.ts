@@ -1,7 +1,8 @@
 /*
- * How fast the data channel is, beside a bare TLS 1.3 pipe and a plain TCP pipe in the same run, and how much memory it
- * needs. Sender and receiver are processes of their own, fresh for each measurement; the ways take turns, so that a
- * machine that is busy for a while does not favour one of them. Arguments: MiB per measurement, rounds.
+ * How fast the data channel is, beside a bare TLS 1.3 pipe and a plain TCP pipe in the same run, and how much
+ * memory it needs. Sender and receiver are processes of their own, fresh for each measurement; the ways take
+ * turns, so that a machine that is busy for a while does not favour one of them. Arguments: MiB per
+ * measurement, rounds.
  */
 import { fork } from "node:child_process";
 import type { ChildProcess } from "node:child_process";

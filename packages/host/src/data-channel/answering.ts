@@ -17,6 +17,7 @@ import { jsonFrame, violation } from "./frames.ts";
 import { IncomingBody } from "./incoming-body.ts";
 import { parseProblem, parseRequestHeader } from "./messages.ts";
 
+/** What one connection is answered with. */
 export interface AnsweringOptions {
   readonly clock: Clock;
   readonly log: Log;
@@ -183,7 +184,10 @@ class AnsweredExchange implements RunningExchange {
     });
   }
 
-  /** Ends the exchange from this side: the reader and the handler learn it, and the other side if it still listens. */
+  /**
+   * Ends the exchange from this side: the reader and the handler learn it, and the other side if it still
+   * listens.
+   */
   #giveUp(problem: Problem): void {
     if (this.#stage === "over") return;
     const { lingerMs, log } = this.#options;

@@ -33,12 +33,14 @@ const progressMs = 200;
 /** How long the other side has to take in why a body broke off. */
 const lingerMs = 5_000;
 
+/** The request's body, and how it is to be sent. */
 export interface AskBody {
   readonly body: OutgoingBody;
   readonly limit: BandwidthLimit | undefined;
   readonly onProgress: ((doneBytes: number) => void) | undefined;
 }
 
+/** One request to be asked. */
 export interface AskingOptions {
   readonly clock: Clock;
   readonly peer: PeerAddress;
@@ -99,7 +101,10 @@ class AskedExchange {
     if (!this.#explained) this.#connection.close();
   }
 
-  /** Sends the request and the body, or as much of it as the other side wants. Throws what is no operating error. */
+  /**
+   * Sends the request and the body, or as much of it as the other side wants. Throws what is no operating
+   * error.
+   */
   async send(): Promise<void> {
     const { request, silenceMs } = this.#options;
     const header: RequestHeader = { version: dataChannelVersion, silenceMs, request };
@@ -169,8 +174,8 @@ class AskedExchange {
   }
 
   /**
-   * Waits for a chunk, or for the end of the exchange if that comes first. One slot instead of a race with a promise
-   * that lives as long as the exchange, which would remember every chunk.
+   * Waits for a chunk, or for the end of the exchange if that comes first. One slot instead of a race with a
+   * promise that lives as long as the exchange, which would remember every chunk.
    */
   async #orOver<Value>(value: Promise<Value>): Promise<Value | typeof over> {
     try {

@@ -4,7 +4,10 @@ import { maximumBodyFrameBytes } from "./frames.ts";
 
 /** A limit that all transfers of a process share. */
 export interface BandwidthLimit {
-  /** The most that is worth asking for at once: small enough that transfers take turns and nothing comes in gusts. */
+  /**
+   * The most that is worth asking for at once: small enough that transfers take turns and nothing comes in
+   * gusts.
+   */
   readonly pieceBytes: number;
   /** Waits until these bytes may go out; undefined where they may at once. Ends early when aborted. */
   take(bytes: number, abort: Abort): Promise<void> | undefined;

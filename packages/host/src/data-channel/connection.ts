@@ -11,6 +11,7 @@ const windowBytes = 2 * 1024 * 1024;
 /** A payload below this is copied behind its head, since a write of its own costs more. */
 const copyBelowBytes = 64 * 1024;
 
+/** What a connection reports to, and how patient it is. */
 export interface ConnectionOptions {
   readonly clock: Clock;
   /** After this silence of the other side, while it is listened to, the connection is lost. */
@@ -18,7 +19,9 @@ export interface ConnectionOptions {
   /** The other side, as it stands in messages: `node 1f0e… at 10.0.0.2:4525`. */
   readonly peerName: string;
   readonly onFrame: (frame: Frame) => void;
-  /** Called once, when the connection breaks, falls silent or carries nonsense; not after `close` or `finish`. */
+  /**
+   * Called once, when the connection breaks, falls silent or carries nonsense; not after `close` or `finish`.
+   */
   readonly onLost: (problem: Problem) => void;
 }
 
@@ -80,8 +83,8 @@ export class FrameConnection {
   }
 
   /**
-   * Sends a frame: its head (or all of it), and the payload that belongs to it, whose bytes must not be changed any
-   * more. Returns what to wait for before sending more, or undefined where there is room.
+   * Sends a frame: its head (or all of it), and the payload that belongs to it, whose bytes must not be
+   * changed any more. Returns what to wait for before sending more, or undefined where there is room.
    */
   send(head: Uint8Array, payload?: Uint8Array): Promise<void> | undefined {
     if (this.closed) return undefined;
@@ -97,8 +100,9 @@ export class FrameConnection {
   }
 
   /**
-   * Sends the last frame and ends the connection. What still comes in is read and thrown away until the other side
-   * closes too, because closing with unread bytes would break the connection before the frame is read there.
+   * Sends the last frame and ends the connection. What still comes in is read and thrown away until the other
+   * side closes too, because closing with unread bytes would break the connection before the frame is read
+   * there.
    */
   finish(frame: Uint8Array, lingerMs: Milliseconds): void {
     if (this.closed) return;
@@ -163,7 +167,8 @@ export class FrameConnection {
         await clock.sleep(left, this.#closing.signal);
         continue;
       }
-      // If this process itself was held up, what the other side sent meanwhile is still to be read: look once more.
+      // If this process itself was held up, what the other side sent meanwhile is still to be read: look once
+      // more.
       await clock.sleep(Math.min(1000, this.#silenceMs / 10), this.#closing.signal);
       if (!this.closed && quietMs() >= this.#silenceMs) return this.#lose(this.#silent());
     }

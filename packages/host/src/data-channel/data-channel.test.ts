@@ -199,7 +199,7 @@ test("a body that is slow to come is not taken for silence", async () => {
   assert.deepEqual(reply, success({ kind: "receive", receivedBytes: 1 }));
 });
 
-test("a receiver that stops reading for longer than a silence is not taken for dead, nor does it take the sender so", async () => {
+test("a receiver that stops reading for longer than a silence is not taken for dead, nor is the sender", async () => {
   const total = 64 * mebibyte;
   await using rig = await dataChannelRig({
     silenceMs: 150,

@@ -7,6 +7,7 @@ import { tlsOptions } from "../certificates.ts";
 import { tlsProblem } from "../tls-problem.ts";
 import { checkPeer, formatAddress } from "./identity.ts";
 
+/** How a node is called. */
 export interface DialingOptions {
   readonly credentials: Credentials;
   readonly clock: Clock;
@@ -14,7 +15,10 @@ export interface DialingOptions {
   readonly abort: Abort;
 }
 
-/** Connects to a node and checks that it is that node. Fails with `peer-unreachable` or a certificate's problem. */
+/**
+ * Connects to a node and checks that it is that node. Fails with `peer-unreachable` or a certificate's
+ * problem.
+ */
 export async function dialPeer(peer: PeerAddress, options: DialingOptions): Promise<Result<TLSSocket>> {
   const { abort, clock, credentials, timeoutMs } = options;
   const address = formatAddress(peer.host, peer.port);

@@ -2,14 +2,15 @@ import type { Problem } from "@flocker/core";
 import { failure } from "@flocker/core";
 
 /*
- * The data channel's framing. A connection carries one exchange; each frame is a type (1 byte), the length of its
- * payload (4 bytes, big-endian) and the payload:
+ * The data channel's framing. A connection carries one exchange; each frame is a type (1 byte), the length of
+ * its payload (4 bytes, big-endian) and the payload:
  *
  *   asking side:    request · body* · end    or, where its body breaks,    request · body* · failed
  *   answering side: reply, at any moment after the request
  *   both:           keep-alive, at any moment, so that slow work is not taken for silence
  *
- * The layout of frames is the same in every version of the protocol; the request names the version of the rest.
+ * The layout of frames is the same in every version of the protocol; the request names the version of the
+ * rest.
  */
 
 /** The version of what the frames mean. */
@@ -82,9 +83,9 @@ function frameHead(type: FrameType, payloadBytes: number): Uint8Array {
 }
 
 /**
- * Takes bytes as they arrive, in pieces of any size, and hands out frames. It holds at most one small frame: the bytes
- * of bodies are views of what was pushed. After a problem it takes nothing more, since nobody knows where the next
- * frame would start.
+ * Takes bytes as they arrive, in pieces of any size, and hands out frames. It holds at most one small frame:
+ * the bytes of bodies are views of what was pushed. After a problem it takes nothing more, since nobody knows
+ * where the next frame would start.
  */
 export class FrameParser {
   readonly #head: Buffer = Buffer.alloc(frameHeadBytes);

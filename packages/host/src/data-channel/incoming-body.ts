@@ -11,9 +11,9 @@ const lowWaterBytes = 256 * 1024;
 export type ReadingState = "unread" | "reading" | "left" | "verified" | "failed";
 
 /**
- * A body on its way from the connection to its reader. The iteration ends normally only after the end frame has proven
- * that every byte is there and right; else it throws a ProblemError. Whoever reads must not commit anything before
- * that. May be iterated once.
+ * A body on its way from the connection to its reader. The iteration ends normally only after the end frame
+ * has proven that every byte is there and right; else it throws a ProblemError. Whoever reads must not commit
+ * anything before that. May be iterated once.
  */
 export class IncomingBody implements ByteStream {
   readonly #flow: { readonly pause: () => void; readonly resume: () => void };

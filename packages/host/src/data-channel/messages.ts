@@ -8,7 +8,8 @@ import { dataChannelVersion, violation } from "./frames.ts";
 export interface RequestHeader {
   readonly version: number;
   /**
-   * After this silence the asking side takes the other for dead. Neither side is silent for longer than a third of it.
+   * After this silence the asking side takes the other for dead. Neither side is silent for longer than a
+   * third of it.
    */
   readonly silenceMs: number;
   readonly request: PeerRequest;
@@ -42,8 +43,9 @@ const record = Type.Object({
   snapshot: Type.Optional(guid),
 });
 
-// Keyed by kind, so that a new kind without a schema does not compile, and so that an error names the field that is
-// wrong rather than every alternative. Unknown fields are let be: a newer peer of the same version may send more.
+// Keyed by kind, so that a new kind without a schema does not compile, and so that an error names the field
+// that is wrong rather than every alternative. Unknown fields are let be: a newer peer of the same version
+// may send more.
 const requestSchemas: Readonly<Record<PeerRequest["kind"], Schema>> = {
   describe: Compile(Type.Object({ kind: Type.Literal("describe"), dataset: uuid })),
   receive: Compile(
@@ -99,7 +101,10 @@ const resultSchema: Schema = Compile(
   ]),
 );
 
-/** Whether a request may name this silence (in ms): neither shorter than timers can keep nor longer than patience. */
+/**
+ * Whether a request may name this silence (in ms): neither shorter than timers can keep nor longer than
+ * patience.
+ */
 export function isAllowedSilence(silenceMs: number): boolean {
   return silenceSchema.Check(silenceMs);
 }

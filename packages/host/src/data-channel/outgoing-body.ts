@@ -3,7 +3,10 @@ import type { ByteStream, Clock, Log } from "@flocker/core";
 /** How long to wait for a body that was left early to free what it holds. */
 const closeMs = 5_000;
 
-/** A body on its way out: reads it chunk by chunk, and sees to it that its iterator is closed, whatever happens. */
+/**
+ * A body on its way out: reads it chunk by chunk, and sees to it that its iterator is closed, whatever
+ * happens.
+ */
 export class OutgoingBody {
   readonly #iterator: AsyncIterator<Uint8Array> | undefined;
   readonly #ports: { readonly clock: Clock; readonly log: Log };
@@ -30,8 +33,8 @@ export class OutgoingBody {
   }
 
   /**
-   * Ends the iteration if it has not ended by itself. A body that is in the middle of making a chunk can only end after
-   * it, so the wait is bounded.
+   * Ends the iteration if it has not ended by itself. A body that is in the middle of making a chunk can only
+   * end after it, so the wait is bounded.
    */
   async close(): Promise<void> {
     if (this.#ended || this.#iterator?.return === undefined) return;

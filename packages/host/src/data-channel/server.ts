@@ -14,7 +14,10 @@ import { checkOwnRole, formatAddress, peerNode } from "./identity.ts";
 
 /** Bounds of the answering side; see `defaultDataChannelLimits`. */
 export interface DataChannelLimits {
-  /** After this silence of an asking side, its request is given up. A peer may ask for more patience, not for less. */
+  /**
+   * After this silence of an asking side, its request is given up. A peer may ask for more patience, not for
+   * less.
+   */
   readonly silenceMs: Milliseconds;
   /** The TLS handshake takes at most this long. */
   readonly handshakeMs: Milliseconds;
@@ -26,6 +29,7 @@ export interface DataChannelLimits {
   readonly closeMs: Milliseconds;
 }
 
+/** The limits that hold unless others are given. */
 export const defaultDataChannelLimits: DataChannelLimits = {
   silenceMs: 30_000,
   handshakeMs: 10_000,
@@ -34,6 +38,7 @@ export const defaultDataChannelLimits: DataChannelLimits = {
   closeMs: 5_000,
 };
 
+/** What the answering side of the data channel is made of. */
 export interface DataChannelServerOptions {
   readonly host: string;
   /** 0 for any free port. */
@@ -45,22 +50,24 @@ export interface DataChannelServerOptions {
   readonly limits?: Partial<DataChannelLimits>;
 }
 
+/** The answering side, while it listens. */
 export interface DataChannelServer {
   readonly host: string;
   /** The port that it really listens on. */
   readonly port: number;
   /**
-   * Takes no new requests, tells running handlers to stop, and waits for them and their answers, but not for longer
-   * than `closeMs`. May be called again; all calls wait for the same end.
+   * Takes no new requests, tells running handlers to stop, and waits for them and their answers, but not for
+   * longer than `closeMs`. May be called again; all calls wait for the same end.
    */
   close(): Promise<void>;
 }
 
 /**
- * Answers other nodes' requests on the data channel (design, section 10): TLS 1.3, node certificates of this cluster
- * on both ends, one request per connection. The handler may answer before the body is over; the other side then stops
- * sending. A handler that has begun to read the body may answer `ok` only after reading it to its end, which is where
- * it is verified. Fails with `port-in-use`, `configuration-invalid` or `certificate-role`.
+ * Answers other nodes' requests on the data channel (design, section 10): TLS 1.3, node certificates of this
+ * cluster on both ends, one request per connection. The handler may answer before the body is over; the other
+ * side then stops sending. A handler that has begun to read the body may answer `ok` only after reading it to
+ * its end, which is where it is verified. Fails with `port-in-use`, `configuration-invalid` or
+ * `certificate-role`.
  */
 export async function dataChannelServer(
   options: DataChannelServerOptions,
@@ -88,11 +95,13 @@ class Service {
     this.#server = createServer({
       ...tlsOptions(credentials),
       requestCert: true,
-      // Who is not accepted is let in as far as being told why; see #serve, which checks before anything is read.
+      // Who is not accepted is let in as far as being told why; see #serve, which checks before anything is
+      // read.
       rejectUnauthorized: false,
       handshakeTimeout: this.#limits.handshakeMs,
     });
-    // Also who has not proven anything yet takes up room. Beyond this, connections are dropped without a word.
+    // Also who has not proven anything yet takes up room. Beyond this, connections are dropped without a
+    // word.
     this.#server.maxConnections = this.#limits.maximumRequests * 4;
   }
 
@@ -179,7 +188,8 @@ class Service {
   async #close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const exchange of this.#running) exchange.stop(stopping());
-    // The connections too, so that the other sides get their answers: to destroy them now could overtake these.
+    // The connections too, so that the other sides get their answers: to destroy them now could overtake
+    // these.
     const finished = new AbortController();
     const handlers = Promise.all([...this.#running].map((exchange) => exchange.done));
     void Promise.all([handlers, closed]).then(() => finished.abort());
