@@ -1,3 +1,4 @@
+import type { Problem } from "@flocker/core";
 import type { Static, TObject, TSchema } from "typebox";
 
 /** What an endpoint takes and answers, as schemas: handlers, the client and the OpenAPI document all come from it. */
@@ -58,9 +59,18 @@ export type Reply<E extends Endpoint> = {
   };
 }[keyof E["responses"] & number];
 
+/** What a handler gives back instead of a reply: a failed result, which becomes a problem body with its code's status. */
+export interface Refusal {
+  readonly ok: false;
+  readonly problem: Problem;
+}
+
 /** One handler for each endpoint: a missing or mistyped one does not compile. */
 export type Handlers<Table extends EndpointTable, Context> = {
-  readonly [Name in keyof Table]: (input: Input<Table[Name]>, context: Context) => Reply<Table[Name]>;
+  readonly [Name in keyof Table]: (
+    input: Input<Table[Name]>,
+    context: Context,
+  ) => Reply<Table[Name]> | Refusal;
 };
 
 /** One method for each endpoint. Expected answers, refusals too, are values; see {@link Answer}. */
