@@ -60,7 +60,7 @@ describe("a run with one of everything that goes wrong", () => {
       "packages/host/src/lazy.test.ts": `test("says nothing", { skip: true }, () => {});`,
       "test/nested.test.ts": nested,
     };
-    ({ status, text } = runOn(files, "--bound", "2"));
+    ({ status, text } = runOn(files, "--bound", "4"));
   });
 
   test("fails", () => {
