@@ -102,9 +102,9 @@ test("a program that is not there, or a folder that is not, is a problem with a 
 test("when its time is over, a command's whole process group is killed", async () => {
   const pidFile = join(folder, "pids");
   const script = `echo $$ > ${pidFile}; sleep 600 & echo $! >> ${pidFile}; echo waiting >&2; wait`;
-  const result = await commands.run(["sh", "-c", script], { timeoutMs: 300 });
+  const result = await commands.run(["sh", "-c", script], { timeoutMs: 1000 });
   assert.equal(!result.ok && result.problem.code, "command-failed");
-  assert.match(result.ok ? "" : result.problem.message, /did not end within 300 ms.*waiting/);
+  assert.match(result.ok ? "" : result.problem.message, /did not end within 1000 ms.*waiting/);
   const pids = readFileSync(pidFile, "utf8").trim().split("\n").map(Number);
   assert.equal(pids.length, 2);
   await until(() => !pids.some(isAlive));
@@ -115,7 +115,7 @@ test("a command that ignores SIGTERM is killed by force", async () => {
   const start = performance.now();
   const result = await commands.run(["sh", "-c", script], { timeoutMs: 200 });
   assert.equal(!result.ok && result.problem.code, "command-failed");
-  assert.ok(performance.now() - start < 8000);
+  assert.ok(performance.now() - start < 30_000);
 });
 
 test("an abort stops the command and leaves no listener behind", async () => {
@@ -143,7 +143,7 @@ test("a command that ends well leaves no listener behind", async () => {
 test("a daemon that a command leaves behind does not hold it up", async () => {
   const start = performance.now();
   const result = await ran("sleep 600 & echo $!");
-  assert.ok(performance.now() - start < 8000);
+  assert.ok(performance.now() - start < 30_000);
   const pid = Number(result.stdout);
   assert.ok(isAlive(pid), "it is not killed either");
   process.kill(pid);

@@ -335,12 +335,12 @@ test("a close is prompt, even when the other side does not read or answer", asyn
   const start = performance.now();
   link.close();
   assert.deepEqual(await ended, []);
-  assert.ok(performance.now() - start < 1000);
+  assert.ok(performance.now() - start < 1900, "it does not wait for the grace time");
   const { server, links } = await accepting();
   await dialled(server.port);
   await first(links);
   await server.close();
-  assert.ok(performance.now() - start < 6000);
+  assert.ok(performance.now() - start < 30_000);
 });
 
 test("a server that closes ends its links and frees its port", async () => {
