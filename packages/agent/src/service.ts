@@ -1,9 +1,8 @@
 import { mkdir } from "node:fs/promises";
-import { hostname } from "node:os";
-import { dirname, resolve } from "node:path";
+import { resolve } from "node:path";
 import {
   failure,
-  parseSizeBytes,
+  ProblemError,
   success,
   type AgentIdentity,
   type Log,
@@ -12,27 +11,23 @@ import {
   type Result,
 } from "@flocker/core";
 import {
-  createLog,
+  currentCredentials,
   dataChannelPeers,
   dataChannelServer,
-  loadConfigurationFile,
   loadCredentials,
   openAgentStore,
-  parseDurationMs,
   readEra,
+  renewableCredentials,
   systemClock,
   systemCommands,
   systemIds,
   systemRandom,
   wsLinkDialer,
-  type Credentials,
+  type CredentialsSource,
 } from "@flocker/host";
 import { openDirectoryBackend } from "./backends/directory/directory-backend.ts";
-import { AgentConfiguration } from "./configuration.ts";
+import type { AgentConfiguration } from "./configuration.ts";
 import { startNodeAgent } from "./node-agent.ts";
-
-export const defaultAgentPort = 4524;
-export const defaultDataPort = 4525;
 
 /** A started node agent as a process has it. */
 export interface AgentService extends AsyncDisposable {
@@ -41,45 +36,49 @@ export interface AgentService extends AsyncDisposable {
 }
 
 export interface AgentServiceOptions {
-  readonly configurationFile: string;
+  readonly configuration: AgentConfiguration;
+  readonly log: Log;
   readonly version: string;
 }
 
 /**
- * Starts a node agent as its configuration file says. Fails with the problem of whatever is wrong first: the file
- * (`configuration-invalid`), the certificates, the storage, the state (`store-…`) or the port (`port-in-use`).
+ * Starts a node agent as its configuration says. Rejects with a ProblemError of whatever is wrong first: the
+ * certificates, the state (`store-…`), the storage, or the port (`port-in-use`).
  */
-export async function startAgentService(options: AgentServiceOptions): Promise<Result<AgentService>> {
-  const loaded = loadConfigurationFile(options.configurationFile, AgentConfiguration);
-  if (!loaded.ok) return loaded;
-  const configuration = loaded.value;
-  const folder = dirname(resolve(options.configurationFile));
-  const log = createLog({ level: configuration["log-level"] ?? "info" });
-  const credentials = loadNodeCredentials(resolve(folder, configuration["certificates-directory"] ?? "."));
-  if (!credentials.ok) return credentials;
-  const { node } = credentials.value;
-  const era = readEra();
-  if (!era.ok) return era;
+export async function startAgentService(options: AgentServiceOptions): Promise<AgentService> {
+  const { log, version, configuration } = options;
+  const { credentials, node } = need(loadNodeCredentials(configuration.certificatesFolder, log));
+  const era = need(readEra());
   const stack = new AsyncDisposableStack();
-  const started = await startOver(stack, { ...options, configuration, folder, log, node, credentials: credentials.value.credentials, era: era.value });
-  if (!started.ok) {
+  try {
+    const dataPort = await startOver(stack, { ...options, credentials, node, era });
+    log.write("info", "agent-started", { node, dataPort, version });
+    return { node, dataPort, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  } catch (error) {
     await stack.disposeAsync();
-    return started;
+    throw error;
   }
-  const dataPort = started.value;
-  log.write("info", "agent-started", { node, dataPort, version: options.version });
-  return success({ node, dataPort, [Symbol.asyncDispose]: () => stack.disposeAsync() });
 }
 
-function loadNodeCredentials(folder: string): Result<{ credentials: Credentials; node: NodeId }> {
-  const credentials = loadCredentials({
+function need<Value>(result: Result<Value>): Value {
+  if (!result.ok) throw new ProblemError(result.problem);
+  return result.value;
+}
+
+function loadNodeCredentials(
+  folder: string,
+  log: Log,
+): Result<{ credentials: CredentialsSource; node: NodeId }> {
+  const files = {
     clusterCertificateFile: resolve(folder, "cluster.crt"),
     certificateFile: resolve(folder, "node.crt"),
     keyFile: resolve(folder, "node.key"),
-  });
-  if (!credentials.ok) return credentials;
-  const { role, commonName } = credentials.value;
-  if (role.role === "node") return success({ credentials: credentials.value, node: role.node });
+  };
+  const loaded = loadCredentials(files);
+  if (!loaded.ok) return loaded;
+  const { role, commonName } = loaded.value;
+  if (role.role === "node")
+    return success({ credentials: renewableCredentials(loaded.value, files, log), node: role.node });
   return failure(
     "certificate-role",
     `The certificate in ${folder} is of ${commonName}, not of a node.`,
@@ -88,102 +87,86 @@ function loadNodeCredentials(folder: string): Result<{ credentials: Credentials;
 }
 
 interface Parts extends AgentServiceOptions {
-  readonly configuration: AgentConfiguration;
-  readonly folder: string;
-  readonly log: Log;
   readonly node: NodeId;
-  readonly credentials: Credentials;
+  readonly credentials: CredentialsSource;
   readonly era: AgentIdentity["era"];
 }
 
 /** Opens what the agent needs, in an order in which each thing closes after what uses it. Answers the data port. */
-async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<Result<number>> {
-  const { configuration, folder, log, node, credentials } = parts;
-  const stateFolder = resolve(folder, configuration["state-directory"] ?? "/var/lib/flocker/agent");
-  const made = await makeFolder(stateFolder);
-  if (!made.ok) return made;
-  const store = openAgentStore(resolve(stateFolder, "agent.sqlite"));
-  if (!store.ok) return store;
-  stack.defer(() => store.value.close());
-  const { dataset } = configuration;
-  const backend = await openDirectoryBackend({
-    root: resolve(folder, dataset.root ?? "/var/lib/flocker/datasets"),
-    mountRoot: resolve(folder, dataset["mount-root"] ?? "/flocker"),
-    commands: systemCommands,
-    clock: systemClock,
-    ids: systemIds,
-    log,
-  });
-  if (!backend.ok) return backend;
-  stack.defer(() => backend.value.close());
-  const channel = configuration["data-channel"] ?? {};
-  // The agent's port has to be known for its hello, and the agent to answer the port's requests.
+async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<number> {
+  const { configuration, log, node, credentials } = parts;
+  const { dataChannel, controlService } = configuration;
+  await makeFolder(configuration.stateFolder);
+  const store = need(openAgentStore(resolve(configuration.stateFolder, "agent.sqlite")));
+  stack.defer(() => store.close());
+  const system = { clock: systemClock, ids: systemIds, log };
+  const { root, mountRoot } = configuration.backend;
+  const backend = need(await openDirectoryBackend({ root, mountRoot, commands: systemCommands, ...system }));
+  stack.defer(() => backend.close());
+  // The agent's hello names the port, and the port's requests are for the agent.
   let handlePeer: PeerHandler = () => Promise.resolve(starting);
-  const server = await dataChannelServer({
-    host: channel.address ?? "::",
-    port: channel.port ?? defaultDataPort,
-    credentials,
-    clock: systemClock,
-    log,
-    handler: (...request) => handlePeer(...request),
-  });
-  if (!server.ok) return server;
-  stack.defer(() => server.value.close());
+  const server = need(
+    await dataChannelServer({
+      host: dataChannel.address,
+      port: dataChannel.port,
+      credentials,
+      ...system,
+      limits: { silenceMs: dataChannel.silenceMs },
+      handler: (...request) => handlePeer(...request),
+    }),
+  );
+  stack.defer(() => server.close());
+  const limit = dataChannel.bandwidthLimitBytesPerSecond;
   const agent = startNodeAgent(
     {
-      backend: backend.value,
-      store: store.value,
-      peers: dataChannelPeers({ credentials, log, clock: systemClock, ...channelLimits(channel) }),
-      clock: systemClock,
-      ids: systemIds,
+      ...system,
+      backend,
+      store,
       random: systemRandom,
-      dialer: wsLinkDialer({
-        host: configuration["control-service"].hostname,
-        port: configuration["control-service"].port ?? defaultAgentPort,
+      peers: dataChannelPeers({
         credentials,
-        log,
+        ...system,
+        silenceMs: dataChannel.silenceMs,
+        ...(limit === null ? {} : { bandwidthLimitBytesPerSecond: limit }),
       }),
-      log,
+      dialer: wsLinkDialer({ ...controlService, credentials, log }),
     },
     {
       node,
       era: parts.era,
       incarnation: systemIds.uuid(),
-      name: configuration.name ?? hostname(),
+      name: configuration.name,
       version: parts.version,
-      dataAddress: { host: channel.advertise ?? null, port: server.value.port },
-      backend: { kind: backend.value.kind, capabilities: backend.value.capabilities },
+      dataAddress: { host: dataChannel.advertise, port: server.port },
+      backend: { kind: backend.kind, capabilities: backend.capabilities },
     },
   );
   handlePeer = agent.handlePeer;
   stack.defer(() => agent.stop());
-  return success(server.value.port);
+  warnOfExpiry(currentCredentials(credentials).notAfter, log);
+  return server.port;
 }
 
-const starting = failure("peer-busy", "The other node's agent is being started.", "It is tried again by itself.");
+const starting = failure(
+  "peer-busy",
+  "The other node's agent is being started.",
+  "It is tried again by itself.",
+);
+const dayMs = 86_400_000;
 
-function channelLimits(channel: NonNullable<AgentConfiguration["data-channel"]>): {
-  bandwidthLimitBytesPerSecond?: number;
-  silenceMs?: number;
-} {
-  const limit = channel["bandwidth-limit"] === undefined ? undefined : parseSizeBytes(channel["bandwidth-limit"]);
-  const silenceMs = channel.silence === undefined ? undefined : parseDurationMs(channel.silence);
-  return {
-    ...(limit === undefined ? {} : { bandwidthLimitBytesPerSecond: limit }),
-    ...(silenceMs === undefined ? {} : { silenceMs }),
-  };
+function warnOfExpiry(notAfter: number, log: Log): void {
+  const daysLeft = Math.floor((notAfter - systemClock.now()) / dayMs);
+  const remedy = "Renew it with flocker ca renew and put the new files in its place; no restart is needed.";
+  if (daysLeft < 30) log.write("warn", "certificate-expires-soon", { daysLeft, remedy });
 }
 
-async function makeFolder(path: string): Promise<Result<void>> {
+async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true, mode: 0o700 });
-    return success();
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    return failure(
-      "file-unreadable",
-      `Making the state folder ${path} failed: ${reason}.`,
-      "Name a folder that this process may write in agent.yml as state-directory.",
-    );
+    const message = `Making the state folder ${path} failed: ${reason}.`;
+    const remedy = "Name a folder that this process may write as state-directory in agent.yml.";
+    throw new ProblemError(failure("file-unreadable", message, remedy).problem, { cause: error });
   }
 }
