@@ -1,5 +1,5 @@
 import type { TLSSocket } from "node:tls";
-import { failure } from "@flocker/core";
+import { assert, failure } from "@flocker/core";
 import type { Clock, Milliseconds, Problem } from "@flocker/core";
 import { tlsProblem } from "../tls-problem.ts";
 import type { Frame } from "./frames.ts";
@@ -8,8 +8,10 @@ import { FrameParser, keepAliveFrame } from "./frames.ts";
 /** This much may be on its way into the socket before the sender has to wait. */
 const windowBytes = 2 * 1024 * 1024;
 
-/** A payload below this is copied behind its head, since a write of its own costs more. */
-const copyBelowBytes = 64 * 1024;
+/** A payload below this is copied together with its neighbours, since a write of its own costs more. */
+const copyBelowBytes = 32 * 1024;
+/** So much is gathered at most before it is written. */
+const batchBytes = 128 * 1024;
 
 /** What a connection reports to, and how patient it is. */
 export interface ConnectionOptions {
@@ -35,7 +37,11 @@ export class FrameConnection {
   #heardAt: Milliseconds;
   #sentAt: Milliseconds;
   #paused = false;
+  /** Taken over, and not yet in the hands of the system. */
   #inFlightBytes = 0;
+  #batch: Buffer | null = null;
+  #batchFilled = 0;
+  readonly #spareBatches: Buffer[] = [];
   #room: (() => void) | null = null;
 
   constructor(socket: TLSSocket, options: ConnectionOptions) {
@@ -87,13 +93,18 @@ export class FrameConnection {
    * changed any more. Returns what to wait for before sending more, or undefined where there is room.
    */
   send(head: Uint8Array, payload?: Uint8Array): Promise<void> | undefined {
+    assert(head.length <= batchBytes, "what is longer is sent as a payload or as the last frame");
     if (this.closed) return undefined;
     this.#sentAt = this.#options.clock.monotonic();
-    if (payload !== undefined && payload.length >= copyBelowBytes) {
-      this.#write(head);
-      this.#write(payload);
+    this.#inFlightBytes += head.length + (payload?.length ?? 0);
+    this.#gather(head);
+    if (payload === undefined) {
+      this.#flush();
+    } else if (payload.length < copyBelowBytes) {
+      this.#gather(payload);
     } else {
-      this.#write(payload === undefined ? head : Buffer.concat([head, payload]));
+      this.#flush();
+      this.#write(payload);
     }
     if (this.#inFlightBytes < windowBytes) return undefined;
     return new Promise((resolve) => (this.#room = resolve));
@@ -106,6 +117,7 @@ export class FrameConnection {
    */
   finish(frame: Uint8Array, lingerMs: Milliseconds): void {
     if (this.closed) return;
+    this.#flush();
     this.#stop();
     const socket = this.#socket;
     if (socket.destroyed) return;
@@ -133,10 +145,31 @@ export class FrameConnection {
     if (problem !== null) this.#lose(problem);
   }
 
-  #write(bytes: Uint8Array): void {
-    this.#inFlightBytes += bytes.length;
-    this.#socket.write(bytes, () => {
+  /** Puts small things together; they are written when they are enough, or after this turn of the loop. */
+  #gather(bytes: Uint8Array): void {
+    if (this.#batchFilled + bytes.length > batchBytes) this.#flush();
+    if (this.#batch === null) {
+      this.#batch = this.#spareBatches.pop() ?? Buffer.allocUnsafe(batchBytes);
+      setImmediate(() => this.#flush());
+    }
+    this.#batch.set(bytes, this.#batchFilled);
+    this.#batchFilled += bytes.length;
+  }
+
+  #flush(): void {
+    const batch = this.#batch;
+    if (batch === null) return;
+    this.#batch = null;
+    const filled = batch.subarray(0, this.#batchFilled);
+    this.#batchFilled = 0;
+    // New memory for each batch would cost more than the copying.
+    this.#write(filled, () => this.#spareBatches.push(batch));
+  }
+
+  #write(bytes: Uint8Array, onWritten?: () => void): void {
+    this.#socket.write(bytes, (error) => {
       this.#inFlightBytes -= bytes.length;
+      if (error === null || error === undefined) onWritten?.();
       if (this.#inFlightBytes < windowBytes) this.#makeRoom();
     });
   }

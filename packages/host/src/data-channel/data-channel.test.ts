@@ -115,6 +115,38 @@ test("64 MiB arrive unchanged, in order, with growing progress up to the whole",
   );
 });
 
+test("small and large chunks in turn arrive in order, and the last small one is not held back", async () => {
+  const block = randomBytes(100_000);
+  const sent = createHash("sha256");
+  let arrived: () => void = () => undefined;
+  const allArrived = new Promise<void>((resolve) => (arrived = resolve));
+  let total = 0;
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    for (let index = 0; index < 3000; index += 1) {
+      const chunk = block.subarray(0, [9, 40_000, 512, 1, 20_000][index % 5]);
+      sent.update(chunk);
+      total += chunk.length;
+      yield chunk;
+    }
+    await allArrived;
+  }
+  const received = createHash("sha256");
+  await using rig = await dataChannelRig({
+    handler: async (_from, _request, body) => {
+      let receivedBytes = 0;
+      for await (const chunk of body) {
+        received.update(chunk);
+        receivedBytes += chunk.length;
+        if (receivedBytes === 600 * 60_522) arrived();
+      }
+      return success({ kind: "receive", receivedBytes });
+    },
+  });
+  const reply = await rig.peers.ask(rig.peer, receiveRequest, { body: observedBody(chunks()), abort: never });
+  assert.deepEqual(reply, success({ kind: "receive", receivedBytes: total }));
+  assert.equal(received.digest("hex"), sent.digest("hex"));
+});
+
 test("an empty body is complete", async () => {
   await using rig = await dataChannelRig({ handler: readAll });
   const reply = await rig.peers.ask(rig.peer, receiveRequest, { body: observedBody([]), abort: never });
