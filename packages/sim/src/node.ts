@@ -272,11 +272,15 @@ export class SimNode {
   }
 }
 
-/** An incarnation's clock. */
+/**
+ * An incarnation's clock. Both times are whole milliseconds: with fractions, a sum of two times is not exact, and who
+ * sleeps until one can wake just before it.
+ */
 export function simClock(incarnation: Incarnation, scheduler: Scheduler): Clock {
+  const startedAtMs = Math.floor(scheduler.elapsedMs);
   return {
     now: () => scheduler.wallMs + incarnation.node.skewMs,
-    monotonic: () => scheduler.elapsedMs,
+    monotonic: () => Math.floor(scheduler.elapsedMs) - startedAtMs,
     sleep: (ms, abort) => sleep(incarnation, ms, abort),
   };
 }
