@@ -1,0 +1,475 @@
+import {
+  assert,
+  ProblemError,
+  success,
+  type Clock,
+  type DatasetId,
+  type Ids,
+  type Lease,
+  type Log,
+  type Milliseconds,
+  type NodeId,
+  type Ownership,
+  type Problem,
+  type Result,
+  type SliceDataset,
+  type SliceNode,
+} from "@flocker/core";
+import { createListeners } from "../listeners.ts";
+import type { Change, Commit, ConfigurationStore } from "../store/store.ts";
+import type { ClusterCore } from "./cluster-core.ts";
+import type { Caller, ClusterChange, DatasetUpdate, DatasetView, NewDataset, NodeView } from "./cluster.ts";
+import { DatasetTable, type DatasetEntry } from "./dataset-table.ts";
+import { Deadlines } from "./deadlines.ts";
+import { decideAcquire, decideExpiry, decideRelease } from "./lease-rules.ts";
+import { isStale, NodeTable, nodeOf, nodeView, type Hello, type NodeEntry } from "./node-table.ts";
+import { birthRecord, decideOwnership, isBirthrightAskedBack } from "./ownership.ts";
+import { takeState, type StateMessage } from "./reports.ts";
+import {
+  decideCreate,
+  decideDelete,
+  decidePurge,
+  decideUndelete,
+  decideUpdate,
+  type Decided,
+  type RulesView,
+} from "./rules.ts";
+import { datasetView, sliceDataset, sliceNode } from "./views.ts";
+
+export interface ClusterOptions {
+  readonly store: ConfigurationStore;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Log;
+  /** How long the bytes of a deleted dataset are kept. */
+  readonly graceMs: Milliseconds;
+}
+
+/** Opens the cluster that the store keeps. It takes the store for itself: nobody else may commit to it. */
+export function createCluster(options: ClusterOptions): ClusterCore {
+  return new ClusterState(options);
+}
+
+/** The author of what the control service commits by itself. */
+const selfAuthor = "control-service";
+/** At most so many changes by the clock in one commit, so that none holds everything up. */
+const dueMaximum = 500;
+const historyPage = 1_000;
+
+class ClusterState implements ClusterCore {
+  readonly clusterId: string;
+  readonly #options: ClusterOptions;
+  readonly #datasets = new DatasetTable();
+  readonly #nodes = new NodeTable();
+  readonly #purges = new Deadlines();
+  readonly #expiries = new Deadlines();
+  readonly #listeners = createListeners<ClusterChange>();
+  #revision: number;
+  #tag: string;
+
+  constructor(options: ClusterOptions) {
+    this.#options = options;
+    const { store } = options;
+    this.clusterId = store.clusterId;
+    const { revision, tag, datasets, leases } = store.current();
+    this.#revision = revision;
+    this.#tag = tag;
+    for (const lease of leases) this.#setLease(lease.dataset, lease);
+    for (const configuration of datasets) {
+      const entry = this.#datasets.configure(configuration);
+      this.#setPurge(entry);
+    }
+    for (const ownership of store.ownerships()) {
+      const entry = this.#datasets.get(ownership.dataset);
+      assert(entry !== undefined, "an ownership record has its dataset");
+      entry.ownership = ownership;
+    }
+    for (const entry of this.#datasets.configured()) this.#datasets.refresh(entry);
+    for (const known of store.nodes()) this.#nodes.put(known);
+  }
+
+  revision(): number {
+    return this.#revision;
+  }
+
+  tag(): string {
+    return this.#tag;
+  }
+
+  *datasets(): Iterable<DatasetView> {
+    for (const entry of this.#datasets.configured()) yield this.#view(entry);
+    for (const entry of this.#datasets.strays()) yield this.#view(entry);
+  }
+
+  dataset(dataset: DatasetId): DatasetView | undefined {
+    const entry = this.#datasets.get(dataset);
+    return entry === undefined ? undefined : this.#view(entry);
+  }
+
+  *nodes(): Iterable<NodeView> {
+    for (const entry of this.#nodes.all()) yield nodeView(entry, this.#now());
+  }
+
+  node(node: NodeId): NodeView | undefined {
+    const entry = this.#nodes.get(node);
+    return entry === undefined ? undefined : nodeView(entry, this.#now());
+  }
+
+  nodeByEra(era: string): NodeId | undefined {
+    return this.#nodes.byEra(era);
+  }
+
+  leases(): Iterable<Lease> {
+    return this.#datasets.leases.values();
+  }
+
+  history(afterRevision: number, limit: number): readonly Commit[] {
+    return this.#options.store.history(afterRevision, limit);
+  }
+
+  subscribe(listener: (change: ClusterChange) => void): () => void {
+    return this.#listeners.add(listener);
+  }
+
+  createDataset(request: NewDataset, caller: Caller): Result<DatasetView> {
+    const dataset = request.dataset ?? (this.#options.ids.uuid() as DatasetId);
+    const { primary } = request;
+    const reports = this.#datasets.get(dataset)?.reports ?? new Map<NodeId, never>();
+    const birth = birthRecord(dataset, { primary, reports, now: this.#now() });
+    const view = this.#rulesView();
+    return this.#carryOut(dataset, caller, decideCreate({ ...request, dataset }, { view, caller, birth }));
+  }
+
+  updateDataset(dataset: DatasetId, update: DatasetUpdate, caller: Caller): Result<DatasetView> {
+    const view = this.#rulesView();
+    return this.#carryOut(dataset, caller, decideUpdate(dataset, update, { view, caller }));
+  }
+
+  deleteDataset(dataset: DatasetId, caller: Caller): Result<DatasetView> {
+    const view = this.#rulesView();
+    const { graceMs } = this.#options;
+    return this.#carryOut(dataset, caller, decideDelete(dataset, { view, caller, graceMs }));
+  }
+
+  undeleteDataset(dataset: DatasetId, caller: Caller): Result<DatasetView> {
+    const view = this.#rulesView();
+    return this.#carryOut(dataset, caller, decideUndelete(dataset, { view, caller }));
+  }
+
+  acquireLease(lease: Lease, caller: Caller): Result<{ readonly created: boolean }> {
+    const decided = decideAcquire(lease, { view: this.#rulesView(), caller });
+    if (!decided.ok) return decided;
+    const { created, change } = decided.value;
+    const committed = this.#commit(change === null ? [] : [change], caller.author);
+    return committed.ok ? success({ created }) : committed;
+  }
+
+  releaseLease(dataset: DatasetId, caller: Caller): Result<Lease> {
+    const decided = decideRelease(dataset, { view: this.#rulesView(), caller });
+    if (!decided.ok) return decided;
+    const committed = this.#commit([{ kind: "remove-lease", dataset }], caller.author);
+    return committed.ok ? decided : committed;
+  }
+
+  purgeDue(now: Milliseconds): Result<number> {
+    return this.#commitDue(this.#purges, now, decidePurge);
+  }
+
+  expireLeases(now: Milliseconds): Result<number> {
+    return this.#commitDue(this.#expiries, now, decideExpiry);
+  }
+
+  nextDeadline(): Milliseconds | null {
+    const times = [this.#purges.next(), this.#expiries.next()].filter((at) => at !== null);
+    return times.length === 0 ? null : Math.min(...times);
+  }
+
+  nodeConnected(node: NodeId, hello: Hello, host: string): void {
+    const known = nodeOf(hello, host, this.#now());
+    assert(known.node === node, "an agent speaks for the node of its certificate");
+    this.#options.store.saveNode(known);
+    const entry = this.#nodes.put(known);
+    entry.connected = true;
+    entry.lastSeenAt = known.lastSeenAt;
+    entry.toldStale = false;
+    entry.capabilities = hello.backend.capabilities;
+    entry.refusedSession = null;
+    entry.arriving = null;
+    this.#tellOfNode(entry);
+  }
+
+  nodeDisconnected(node: NodeId): void {
+    const entry = this.#nodes.required(node);
+    entry.connected = false;
+    entry.arriving = null;
+    entry.known = { ...entry.known, lastSeenAt: entry.lastSeenAt };
+    for (const dataset of entry.reported) {
+      const reported = this.#datasets.get(dataset);
+      if (reported?.transfer?.from === node) reported.transfer = null;
+    }
+    this.#tellOfNode(entry);
+    this.#options.store.saveNode(entry.known);
+  }
+
+  heard(node: NodeId): void {
+    const entry = this.#nodes.required(node);
+    entry.lastSeenAt = this.#now();
+    if (!entry.toldStale) return;
+    entry.toldStale = false;
+    this.#tellOfNode(entry);
+  }
+
+  noticeSilence(now: Milliseconds): void {
+    for (const entry of this.#nodes.all()) {
+      if (entry.toldStale || !isStale(entry, now)) continue;
+      entry.toldStale = true;
+      this.#tellOfNode(entry);
+    }
+  }
+
+  sessionRefused(node: NodeId, host: string): void {
+    this.#nodes.required(node).refusedSession = { at: this.#now(), host };
+    this.#listeners.tell({ datasets: [], nodes: [node] });
+  }
+
+  applyReport(
+    node: NodeId,
+    message: StateMessage | Extract<Parameters<ClusterCore["applyReport"]>[1], { kind: "progress" }>,
+  ): void {
+    const reporter = this.#nodes.required(node);
+    if (message.kind === "progress") {
+      const entry = this.#datasets.get(message.dataset);
+      if (entry === undefined) return;
+      entry.transfer = { from: node, doneBytes: message.doneBytes, totalBytes: message.totalBytes };
+      this.#listeners.tell({ datasets: [message.dataset], nodes: [] });
+      return;
+    }
+    const hadReported = reporter.hasReported;
+    const changed = takeState(reporter, message, this.#datasets);
+    const problem = this.#judge(changed);
+    const isFirst = reporter.hasReported && !hadReported;
+    const isCapacityNews =
+      message.capacity !== null && JSON.stringify(message.capacity) !== JSON.stringify(reporter.capacity);
+    if (message.capacity !== null) reporter.capacity = message.capacity;
+    // From its first complete report on, what the node does not report is known to be absent.
+    if (isFirst) this.#tellOfNode(reporter, changed);
+    else if (changed.size > 0 || isCapacityNews)
+      this.#listeners.tell({ datasets: [...changed], nodes: isCapacityNews ? [node] : [] });
+    if (problem !== null) throw new ProblemError(problem);
+  }
+
+  sliceFor(node: NodeId): readonly SliceDataset[] {
+    const slice: SliceDataset[] = [];
+    for (const dataset of this.#datasets.concerning(node)) {
+      const entry = this.sliceEntry(node, dataset);
+      if (entry !== undefined) slice.push(entry);
+    }
+    return slice;
+  }
+
+  sliceEntry(node: NodeId, dataset: DatasetId): SliceDataset | undefined {
+    const entry = this.#datasets.get(dataset);
+    if (entry === undefined || !entry.concerned.has(node)) return undefined;
+    return sliceDataset(node, entry, this.#datasets.leases.get(dataset) ?? null);
+  }
+
+  sliceNode(node: NodeId): SliceNode | undefined {
+    const entry = this.#nodes.get(node);
+    return entry === undefined ? undefined : sliceNode(entry);
+  }
+
+  nodesOf({ dataset, desired, ownership, relinquishedToYou }: SliceDataset): readonly NodeId[] {
+    const nodes = new Set<NodeId>(this.concernedNodes(dataset));
+    if (desired !== null) nodes.add(desired.primary);
+    if (ownership !== null) nodes.add(ownership.owner);
+    if (relinquishedToYou !== null) nodes.add(relinquishedToYou.from);
+    return [...nodes];
+  }
+
+  concernedNodes(dataset: DatasetId): Iterable<NodeId> {
+    return this.#datasets.get(dataset)?.concerned ?? [];
+  }
+
+  #now(): Milliseconds {
+    return this.#options.clock.now();
+  }
+
+  #view(entry: DatasetEntry): DatasetView {
+    const lease = this.#datasets.leases.get(entry.dataset) ?? null;
+    return datasetView(entry, { nodes: this.#nodes, lease, now: this.#now() });
+  }
+
+  #rulesView(now: Milliseconds = this.#now()): RulesView {
+    const datasets = this.#datasets;
+    const nodes = this.#nodes;
+    return {
+      revision: this.#revision,
+      now,
+      configuration: (dataset) => datasets.get(dataset)?.configuration ?? undefined,
+      named: (name) => datasets.named(name),
+      datasetIds: () => datasets.configuredIds(),
+      nodeName: (node) => nodes.get(node)?.known.name,
+      *nodes() {
+        for (const { known } of nodes.all()) yield known;
+      },
+      lease: (dataset) => datasets.leases.get(dataset),
+    };
+  }
+
+  #carryOut(dataset: DatasetId, caller: Caller, decided: Decided): Result<DatasetView> {
+    if (!decided.ok) return decided;
+    const committed = this.#commit(decided.value, caller.author);
+    if (!committed.ok) return committed;
+    const entry = this.#datasets.get(dataset);
+    assert(entry !== undefined, "what was committed is known");
+    return success(this.#view(entry));
+  }
+
+  /** Makes changes durable, takes them in, and tells of them. None make no commit. */
+  #commit(changes: readonly Change[], author: string): Result<void> {
+    if (changes.length === 0) return success();
+    const { store } = this.#options;
+    const committed = store.commit({
+      expectedRevision: this.#revision,
+      changes,
+      author,
+      at: this.#now(),
+    });
+    if (!committed.ok) return committed;
+    this.#revision = committed.value.revision;
+    this.#tag = committed.value.tag;
+    const datasets = new Set<DatasetId>();
+    for (const change of changes) datasets.add(this.#take(change));
+    const problem = this.#judge(datasets);
+    // The commit itself is durable. Ownership follows with the next report of an agent.
+    if (problem !== null) this.#options.log.write("error", "ownership-not-saved", { ...problem });
+    this.#listeners.tell({ datasets: [...datasets], nodes: [] });
+    return success();
+  }
+
+  #take(change: Change): DatasetId {
+    if (change.kind !== "put-dataset") {
+      const dataset = change.kind === "put-lease" ? change.value.dataset : change.dataset;
+      this.#setLease(dataset, change.kind === "put-lease" ? change.value : null);
+      return dataset;
+    }
+    const before = this.#datasets.get(change.value.dataset)?.configuration ?? null;
+    const entry = this.#datasets.configure({ ...change.value, revision: this.#revision });
+    if (change.birth !== undefined) {
+      entry.ownership = change.birth;
+      entry.primaryWasElsewhere = change.birth.owner !== change.value.primary;
+    }
+    const owner = entry.ownership?.owner;
+    if (change.value.primary !== owner || (before !== null && before.primary !== owner))
+      entry.primaryWasElsewhere = true;
+    this.#setPurge(entry);
+    return entry.dataset;
+  }
+
+  #setLease(dataset: DatasetId, lease: Lease | null): void {
+    if (lease === null) this.#datasets.leases.delete(dataset);
+    else this.#datasets.leases.set(dataset, lease);
+    this.#expiries.set(dataset, lease?.expiresAt ?? null);
+  }
+
+  #setPurge({ dataset, configuration }: DatasetEntry): void {
+    const deletion = configuration?.deletion ?? null;
+    this.#purges.set(dataset, deletion === null || deletion.purged ? null : deletion.graceEndsAt);
+  }
+
+  #commitDue(
+    deadlines: Deadlines,
+    now: Milliseconds,
+    decide: (datasets: readonly DatasetId[], view: RulesView) => readonly Change[],
+  ): Result<number> {
+    const due = deadlines.due(now, dueMaximum);
+    if (due.length === 0) return success(0);
+    const changes = decide(due, this.#rulesView(now));
+    const committed = this.#commit(changes, selfAuthor);
+    if (committed.ok) return success(changes.length);
+    this.#options.log.write("error", "due-changes-not-saved", { ...committed.problem });
+    return committed;
+  }
+
+  /**
+   * Works out who owns these datasets, saves what is new of it, and only then lets it be seen. Where saving fails,
+   * everything stays as it was known to be.
+   */
+  #judge(datasets: Iterable<DatasetId>): Problem | null {
+    const judged: DatasetEntry[] = [];
+    const raised: Ownership[] = [];
+    for (const dataset of datasets) {
+      const entry = this.#datasets.get(dataset);
+      if (entry === undefined) continue;
+      const input = this.#ownershipInput(entry);
+      const { ownership, conflict } = decideOwnership(input);
+      if (conflict !== null && entry.conflict === null) this.#warnOfConflict(dataset, conflict.nodes);
+      entry.conflict = conflict;
+      judged.push(entry);
+      if (ownership !== null && ownership !== entry.ownership) raised.push(ownership);
+    }
+    const problem = this.#saveOwnerships(raised);
+    for (const entry of judged) this.#datasets.refresh(entry);
+    return problem;
+  }
+
+  #saveOwnerships(raised: readonly Ownership[]): Problem | null {
+    try {
+      this.#options.store.saveOwnerships(raised);
+    } catch (error) {
+      if (error instanceof ProblemError) return error.problem;
+      throw error;
+    }
+    for (const ownership of raised) {
+      const entry = this.#datasets.entryFor(ownership.dataset);
+      if (ownership.owner !== entry.ownership?.owner) entry.primaryWasElsewhere = false;
+      entry.ownership = ownership;
+    }
+    return null;
+  }
+
+  #ownershipInput(entry: DatasetEntry): Parameters<typeof decideOwnership>[0] {
+    const { configuration, ownership, reports } = entry;
+    const configuredPrimary =
+      configuration === null || configuration.deletion !== null ? null : configuration.primary;
+    const input = { stored: ownership, configuredPrimary, reports };
+    const primaryWasElsewhere = isBirthrightAskedBack(input) && this.#wasPrimaryElsewhere(entry);
+    return { ...input, primaryWasElsewhere, now: this.#now() };
+  }
+
+  /** Looked up in history once, and only in the rare case that it matters. */
+  #wasPrimaryElsewhere(entry: DatasetEntry): boolean {
+    entry.primaryWasElsewhere ??= this.#findPrimaryElsewhere(entry);
+    return entry.primaryWasElsewhere;
+  }
+
+  #findPrimaryElsewhere({ dataset, ownership }: DatasetEntry): boolean {
+    let after = 0;
+    for (;;) {
+      const commits = this.history(after, historyPage);
+      for (const { at, changes } of commits)
+        for (const change of changes)
+          if (
+            change.kind === "dataset" &&
+            change.after.dataset === dataset &&
+            ownership !== null &&
+            at >= ownership.since &&
+            change.after.primary !== ownership.owner
+          )
+            return true;
+      after = commits.at(-1)?.revision ?? after;
+      if (commits.length < historyPage) return false;
+    }
+  }
+
+  #warnOfConflict(dataset: DatasetId, nodes: readonly NodeId[]): void {
+    this.#options.log.write("error", "ownership-conflict", { dataset, nodes });
+  }
+
+  /** A node's coming and going changes what is known of all its datasets. */
+  #tellOfNode(entry: NodeEntry, more: Iterable<DatasetId> = []): void {
+    const { node } = entry.known;
+    const datasets = new Set([...this.#datasets.concerning(node), ...more]);
+    this.#listeners.tell({ datasets: [...datasets], nodes: [node] });
+  }
+}

@@ -1,0 +1,65 @@
+import { failure, formatSize } from "@flocker/core";
+
+// The original's limits, which its clients know. They hold for /v1 and /v2 alike.
+
+const smallestSizeBytes = 64 * 2 ** 20;
+const sizeStepBytes = 1024;
+const keysMaximum = 16;
+const charactersMaximum = 256;
+
+type Refusal = ReturnType<typeof failure> | undefined;
+
+/** `size-out-of-range` unless it is null, or at least 64 MiB and whole kibibytes. */
+export function checkSize(maximumSizeBytes: number | null, doing: string): Refusal {
+  if (maximumSizeBytes === null) return undefined;
+  const refuse = (why: string, remedy: string): Refusal =>
+    failure("size-out-of-range", `${doing}: ${why}`, remedy, "maximumSizeBytes");
+  if (!Number.isSafeInteger(maximumSizeBytes))
+    return refuse(
+      `the maximum size ${maximumSizeBytes} is not a whole number of bytes up to ${Number.MAX_SAFE_INTEGER}.`,
+      "Give a whole number of bytes, or no size for no limit.",
+    );
+  if (maximumSizeBytes < smallestSizeBytes)
+    return refuse(
+      `the maximum size ${maximumSizeBytes} is less than ${formatSize(smallestSizeBytes)}.`,
+      `Ask for at least ${smallestSizeBytes} bytes, or for no limit.`,
+    );
+  if (maximumSizeBytes % sizeStepBytes !== 0) {
+    const below = Math.floor(maximumSizeBytes / sizeStepBytes) * sizeStepBytes;
+    return refuse(
+      `the maximum size ${maximumSizeBytes} is not a multiple of ${sizeStepBytes} bytes.`,
+      `Ask for ${below} or ${below + sizeStepBytes} bytes.`,
+    );
+  }
+  return undefined;
+}
+
+/** `bad-request` for more than 16 keys, and for keys or values that are too long. Lengths are in characters. */
+export function checkMetadata(metadata: Readonly<Record<string, string>>, doing: string): Refusal {
+  const refuse = (why: string, remedy: string, field: string): Refusal =>
+    failure("bad-request", `${doing}: ${why}`, remedy, field);
+  const entries = Object.entries(metadata);
+  if (entries.length > keysMaximum)
+    return refuse(
+      `the metadata have ${entries.length} keys.`,
+      `Use at most ${keysMaximum} keys.`,
+      "metadata",
+    );
+  for (const [key, value] of entries) {
+    const length = Array.from(key).length;
+    if (length === 0 || length > charactersMaximum)
+      return refuse(
+        length === 0 ? "a key of the metadata is empty." : `a key of the metadata has ${length} characters.`,
+        `Use keys of 1 to ${charactersMaximum} characters.`,
+        "metadata",
+      );
+    const valueLength = Array.from(value).length;
+    if (valueLength > charactersMaximum)
+      return refuse(
+        `the value of the metadata's key "${key}" has ${valueLength} characters.`,
+        `Use values of at most ${charactersMaximum} characters.`,
+        `metadata.${key}`,
+      );
+  }
+  return undefined;
+}
