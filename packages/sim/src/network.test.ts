@@ -76,10 +76,7 @@ test("a close is seen by the other side after everything that was sent before", 
   accepted[0]?.send("into the void");
   await world.runFor(100);
   assert.deepEqual(atControl, [1, 2]);
-  assert.deepEqual(
-    ended.toSorted((one, other) => one.localeCompare(other)),
-    ["agent", "control"],
-  );
+  assert.deepEqual(new Set(ended), new Set(["agent", "control"]));
   assert.equal(world.network.openConnections(), 0);
 });
 
@@ -88,10 +85,7 @@ test("both ends see the end of a link that is cut", async () => {
   world.network.cut(agent.machine, control.machine);
   link.send("lost");
   await world.runFor(100);
-  assert.deepEqual(
-    ended.toSorted((one, other) => one.localeCompare(other)),
-    ["agent", "control"],
-  );
+  assert.deepEqual(new Set(ended), new Set(["agent", "control"]));
   const again = await world.settle(agent.ports.dialer.dial(never));
   assert.ok(again.ok);
 });
@@ -120,10 +114,7 @@ test("a one-way partition ends the link at both sides after the silence", async 
   assert.deepEqual(ended, []);
   assert.deepEqual(atAgent, ["greeting", "arrives"]);
   await world.runFor(2_000);
-  assert.deepEqual(
-    ended.toSorted((one, other) => one.localeCompare(other)),
-    ["agent", "control"],
-  );
+  assert.deepEqual(new Set(ended), new Set(["agent", "control"]));
   world.network.heal();
   await world.runFor(1_000);
   assert.deepEqual(atControl, []);
