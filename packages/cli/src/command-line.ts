@@ -51,7 +51,9 @@ export function examples(...pairs: readonly (readonly [line: string, meaning: st
 
 /** A command that keeps to our habits. */
 export function newCommand(name: string, summary: string): Command {
-  return new Command(name).description(summary).helpOption("-h, --help", "show this help");
+  return new Command(name)
+    .description(`${summary.charAt(0).toUpperCase()}${summary.slice(1)}`)
+    .helpOption("-h, --help", "show this help");
 }
 
 /** Parses a whole number within bounds, for commander. */

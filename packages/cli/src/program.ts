@@ -1,5 +1,20 @@
 import { Command, CommanderError } from "commander";
+import { applyCommand } from "./commands/apply.ts";
 import { caCommand } from "./commands/ca.ts";
+import {
+  createCommand,
+  deleteCommand,
+  moveCommand,
+  resizeCommand,
+  undeleteCommand,
+} from "./commands/change.ts";
+import { historyCommand, statusCommand } from "./commands/cluster.ts";
+import { candidatesCommand, completionCommand } from "./commands/completion.ts";
+import { connectionCommand } from "./commands/connection.ts";
+import { explainCommand, listCommand, nodesCommand, showCommand } from "./commands/look.ts";
+import { localCommand } from "./commands/local.ts";
+import { agentCommand, controlCommand } from "./commands/services.ts";
+import { waitCommand } from "./commands/wait.ts";
 import type { CommandLine } from "./command-line.ts";
 import { exitCodeMeanings, exitCodes, type ExitCode } from "./exit-codes.ts";
 
@@ -14,7 +29,31 @@ export function buildProgram(cli: CommandLine, version: string): Command {
     .helpOption("-h, --help", "show this help")
     .helpCommand("help [command]", "show a command's help")
     .addHelpText("after", `\nExit codes:\n${codes.join("\n")}`);
-  program.commandsGroup("Certificates:").addCommand(caCommand(cli));
+  program
+    .commandsGroup("Datasets:")
+    .addCommand(createCommand(cli))
+    .addCommand(listCommand(cli))
+    .addCommand(showCommand(cli))
+    .addCommand(explainCommand(cli))
+    .addCommand(moveCommand(cli))
+    .addCommand(resizeCommand(cli))
+    .addCommand(deleteCommand(cli))
+    .addCommand(undeleteCommand(cli))
+    .addCommand(waitCommand(cli))
+    .addCommand(applyCommand(cli));
+  program
+    .commandsGroup("Cluster:")
+    .addCommand(statusCommand(cli))
+    .addCommand(nodesCommand(cli))
+    .addCommand(historyCommand(cli))
+    .addCommand(connectionCommand(cli));
+  program
+    .commandsGroup("Services:")
+    .addCommand(controlCommand(cli, version))
+    .addCommand(agentCommand(cli, version))
+    .addCommand(localCommand(cli));
+  program.commandsGroup("Setting up:").addCommand(caCommand(cli)).addCommand(completionCommand(cli));
+  program.addCommand(candidatesCommand(cli, program), { hidden: true });
   return program;
 }
 

@@ -1,0 +1,285 @@
+import { answerResult, v2 } from "@flocker/api";
+import { failure, formatSize, parseSizeBytes, success, type Result } from "@flocker/core";
+import { InvalidArgumentError, type Command } from "commander";
+import { examples, newCommand, type CommandLine } from "../command-line.ts";
+import { performConnected, withConnectionOptions, type ClusterClient } from "../connection.ts";
+import { minuteText } from "../dataset-state.ts";
+import { callName, findDataset, readNodes, type Existence, type Nodes } from "../names.ts";
+import { printable, printJson, printLines } from "../output.ts";
+import { waitAndTell, withWaitOptions, type WaitingOptions } from "./waiting.ts";
+
+interface CreateOptions extends WaitingOptions {
+  readonly node?: string;
+  readonly size?: number | null;
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly id?: string;
+}
+
+/** `flocker create` */
+export function createCommand(cli: CommandLine): Command {
+  const command = newCommand("create", "create a dataset")
+    .argument("[name]", "a name for people, unique in the cluster")
+    .option("-n, --node <node>", "where it belongs (may be left out where there is only one node)")
+    .option("-s, --size <size>", "its maximum size: 500MB, 10GiB, none", parseSize)
+    .option("-m, --metadata <key=value>", "a note of your own; may be given several times", addMetadata, {})
+    .option("--id <uuid>", "its id; a fresh one otherwise")
+    .addHelpText(
+      "after",
+      examples(
+        ["flocker create pg1 --node node-a --size 10GiB", "a dataset for a database"],
+        ["flocker create pg1 -n node-a --wait", "and return when it is mounted"],
+        ["flocker create pg1 -n node-a --json | jq -r .dataset_id", "its id, for a script"],
+      ),
+    );
+  return withConnectionOptions(withWaitOptions(command)).action(
+    (name: string | undefined, options: CreateOptions) =>
+      performConnected(cli, options, async (client) => {
+        const nodes = await readNodes(client);
+        if (!nodes.ok) return nodes;
+        const primary = chooseNode(nodes.value, options.node);
+        if (!primary.ok) return primary;
+        const body: v2.NewDataset = {
+          primary: primary.value,
+          ...(name === undefined ? {} : { name }),
+          ...(options.id === undefined ? {} : { dataset_id: options.id }),
+          ...(options.size === undefined ? {} : { maximum_size: options.size }),
+          ...(Object.keys(options.metadata ?? {}).length === 0 ? {} : { metadata: options.metadata }),
+        };
+        const created = answerResult(await client.createDataset({ body }));
+        if (!created.ok) return created;
+        const limit = created.value.desired?.maximum_size ?? null;
+        const size = limit === null ? "" : `, at most ${formatSize(limit)}`;
+        const where = nodes.value.nameOf(primary.value);
+        return tellChange(
+          cli,
+          client,
+          created.value,
+          options,
+          `created ${full(created.value)} on ${where}${size}`,
+        );
+      }),
+  );
+}
+
+/** `flocker move` */
+export function moveCommand(cli: CommandLine): Command {
+  const command = newCommand("move", "move a dataset to another node")
+    .alias("mv")
+    .argument("<dataset>", "its name, id, or the beginning of its id")
+    .argument("<node>", "the node's name, uuid, or the beginning of one")
+    .addHelpText(
+      "after",
+      `
+Where the backend can take snapshots of a copy in use, the dataset stays in service while its data is copied,
+and is unmounted only for the last difference.
+${examples(
+  ["flocker move pg1 node-b", "return when the wish is durable"],
+  ["flocker move pg1 node-b --wait", "return when it is mounted there, showing the progress"],
+)}`,
+    );
+  return withConnectionOptions(withWaitOptions(command)).action(
+    (word: string, node: string, options: WaitingOptions) =>
+      performConnected(cli, options, async (client) => {
+        const nodes = await readNodes(client);
+        if (!nodes.ok) return nodes;
+        const primary = nodes.value.find(node);
+        if (!primary.ok) return primary;
+        const where = nodes.value.nameOf(primary.value);
+        return change(cli, client, word, options, {
+          body: { primary: primary.value },
+          tell: (before) => {
+            const from = before.desired?.primary ?? primary.value;
+            return from === primary.value
+              ? `${callName(before)} belongs on ${where} already`
+              : `moving ${callName(before)} from ${nodes.value.nameOf(from)} to ${where}`;
+          },
+        });
+      }),
+  );
+}
+
+/** `flocker resize` */
+export function resizeCommand(cli: CommandLine): Command {
+  const command = newCommand("resize", "change a dataset's maximum size")
+    .argument("<dataset>", "its name, id, or the beginning of its id")
+    .argument("<size>", "the new maximum size: 500MB, 10GiB; none lifts it", parseSize)
+    .addHelpText(
+      "after",
+      examples(
+        ["flocker resize pg1 20GiB", "more room"],
+        ["flocker resize pg1 none", "no limit but that of the node's storage"],
+      ),
+    );
+  return withConnectionOptions(withWaitOptions(command)).action(
+    (word: string, size: number | null, options: WaitingOptions) =>
+      performConnected(cli, options, (client) =>
+        change(cli, client, word, options, {
+          body: { maximum_size: size },
+          tell: (before) => {
+            const old = before.desired?.maximum_size ?? null;
+            const text = (bytes: number | null): string => (bytes === null ? "no limit" : formatSize(bytes));
+            return `resizing ${callName(before)} from ${text(old)} to ${text(size)}`;
+          },
+        }),
+      ),
+  );
+}
+
+/** `flocker delete` */
+export function deleteCommand(cli: CommandLine): Command {
+  const command = newCommand("delete", "delete datasets; they can be had back for the grace time")
+    .alias("rm")
+    .argument("<dataset...>", "names, ids, or beginnings of ids")
+    .addHelpText(
+      "after",
+      `
+A deleted dataset is unmounted and hidden at once. Its bytes are kept for the cluster's grace time; until then
+flocker undelete brings it back. Nothing is destroyed earlier.
+${examples(["flocker delete pg1", "delete one"], ["flocker delete pg1 && flocker undelete pg1", "change your mind"])}`,
+    );
+  return withConnectionOptions(command).action((words: string[], options: WaitingOptions) =>
+    performConnected(cli, options, async (client) => {
+      const found = await findAll(client, words, "existing");
+      if (!found.ok) return found;
+      const deleted: v2.Dataset[] = [];
+      for (const dataset of found.value) {
+        const params = { dataset_id: dataset.dataset_id };
+        const result = answerResult(await client.deleteDataset({ params }));
+        if (!result.ok) return result;
+        deleted.push(result.value);
+        if (options.json === true) continue;
+        const until = minuteText(result.value.desired?.deletion?.grace_ends_at ?? "");
+        const name = callName(dataset);
+        printLines(
+          cli.terminal,
+          printable(`deleted ${name}; flocker undelete ${name} brings it back until ${until}`),
+        );
+      }
+      if (options.json === true) printJson(cli.terminal, { datasets: deleted });
+      return success();
+    }),
+  );
+}
+
+/** `flocker undelete` */
+export function undeleteCommand(cli: CommandLine): Command {
+  const command = newCommand("undelete", "bring a deleted dataset back, within its grace time")
+    .argument("<dataset>", "its name, id, or the beginning of its id")
+    .addHelpText(
+      "after",
+      examples(
+        ["flocker list --deleted", "what can be had back"],
+        ["flocker undelete pg1 --wait", "have it back"],
+      ),
+    );
+  return withConnectionOptions(withWaitOptions(command)).action((word: string, options: WaitingOptions) =>
+    performConnected(cli, options, async (client) => {
+      const found = await findDataset(client, word, "deleted");
+      if (!found.ok) return found;
+      const params = { dataset_id: found.value.dataset_id };
+      const restored = answerResult(await client.undeleteDataset({ params }));
+      if (!restored.ok) return restored;
+      return tellChange(cli, client, restored.value, options, `undeleted ${callName(restored.value)}`);
+    }),
+  );
+}
+
+async function change(
+  cli: CommandLine,
+  client: ClusterClient,
+  word: string,
+  options: WaitingOptions,
+  patch: { readonly body: v2.DatasetPatch; readonly tell: (before: v2.Dataset) => string },
+): Promise<Result<void>> {
+  const found = await findDataset(client, word);
+  if (!found.ok) return found;
+  const params = { dataset_id: found.value.dataset_id };
+  const changed = answerResult(await client.updateDataset({ params, body: patch.body }));
+  if (!changed.ok) return changed;
+  return tellChange(cli, client, changed.value, options, patch.tell(found.value));
+}
+
+/** Says what was done, waits for it where that was asked for, and prints the dataset for programs. */
+async function tellChange(
+  cli: CommandLine,
+  client: ClusterClient,
+  dataset: v2.Dataset,
+  options: WaitingOptions,
+  text: string,
+): Promise<Result<void>> {
+  const json = options.json ?? false;
+  if (!json) printLines(cli.terminal, printable(text));
+  let shown = dataset;
+  if (options.wait === true) {
+    const done = await waitAndTell(cli, client, [dataset], {
+      condition: "converged",
+      timeoutMs: options.timeout,
+      json,
+    });
+    if (!done.ok) return done;
+    shown = done.value[0] ?? dataset;
+  }
+  if (json) printJson(cli.terminal, shown);
+  return success();
+}
+
+async function findAll(
+  client: ClusterClient,
+  words: readonly string[],
+  existence: Existence,
+): Promise<Result<readonly v2.Dataset[]>> {
+  const found = new Map<string, v2.Dataset>();
+  for (const word of words) {
+    const dataset = await findDataset(client, word, existence);
+    if (!dataset.ok) return dataset;
+    found.set(dataset.value.dataset_id, dataset.value);
+  }
+  return success([...found.values()]);
+}
+
+function chooseNode(nodes: Nodes, word: string | undefined): Result<string> {
+  if (word !== undefined) return nodes.find(word);
+  const [only] = nodes.all;
+  if (only !== undefined && nodes.all.length === 1) return success(only.node_id);
+  const names = nodes.all.map((node) => node.name).join(", ");
+  return failure(
+    "bad-request",
+    "Which node the dataset belongs on is not said.",
+    nodes.all.length === 0
+      ? "No node has connected yet: start an agent first."
+      : `Name one with --node. The nodes are: ${names}.`,
+    "node",
+  );
+}
+
+/** A size as the API takes it: rounded up to its multiple, and null for no limit. */
+export function parseSize(text: string): number | null {
+  if (["none", "unlimited"].includes(text.toLowerCase())) return null;
+  const bytes = parseSizeBytes(text);
+  if (bytes === undefined) {
+    throw new InvalidArgumentError("Write a size such as 500MB, 10GiB or 1073741824, or none for no limit.");
+  }
+  const rounded = roundSize(bytes);
+  if (rounded < v2.maximumSizeMinimum) {
+    throw new InvalidArgumentError(`The smallest maximum size is ${formatSize(v2.maximumSizeMinimum)}.`);
+  }
+  return rounded;
+}
+
+/** Up to the next multiple that the API takes; nobody asks for less room than they need. */
+export function roundSize(bytes: number): number {
+  return Math.ceil(bytes / v2.maximumSizeMultiple) * v2.maximumSizeMultiple;
+}
+
+function addMetadata(
+  text: string,
+  before: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  const at = text.indexOf("=");
+  if (at < 1) throw new InvalidArgumentError("Write it as key=value.");
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+function full(dataset: v2.Dataset): string {
+  return dataset.name === null ? dataset.dataset_id : `${dataset.name} (${dataset.dataset_id})`;
+}
