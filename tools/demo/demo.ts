@@ -113,8 +113,12 @@ class Tour {
 
 function describe(dataset: v2.Dataset): string {
   const activity = dataset.actual.flatMap((copy) => (copy.activity === null ? [] : [copy.activity.action]));
-  const reasons = dataset.reasons.map((reason) => reason.message);
-  return [...activity.map((action) => `doing: ${action}`), ...reasons].slice(0, 2).join(" — ");
+  const reasons = dataset.reasons.map((reason) => shorten(reason.message));
+  return [...new Set([...activity.map((action) => `doing ${action}`), ...reasons])].slice(0, 2).join(" — ");
+}
+
+function shorten(text: string): string {
+  return text.length <= 90 ? text : `${text.slice(0, 89)}…`;
 }
 
 function countOrders(node: RunnableNode, dataset: string): number {

@@ -15,8 +15,8 @@ process.on("SIGTERM", () => (isStopping = true));
 
 while (!isStopping) {
   const folder = mountRoots.map((root) => join(root, dataset)).find(isMounted);
-  if (folder !== undefined && bookOrders(folder)) continue;
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  const pauseMs = folder !== undefined && bookOrders(folder) ? 2 : 20;
+  await new Promise((resolve) => setTimeout(resolve, pauseMs));
 }
 
 function isMounted(path: string): boolean {

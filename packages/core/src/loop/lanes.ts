@@ -74,7 +74,7 @@ function begin(
   if (action.do === "renounce") return renounce(state, lane, action, now);
   const pool: Pool = action.do === "send" ? "transfer" : "quick";
   if (!takeSlot(state, lane, pool)) return;
-  if (lane.failures === 0) setReasons(state, lane, because === undefined ? [] : [because], { now });
+  if (lane.lastFailure === null) setReasons(state, lane, because === undefined ? [] : [because], { now });
   rememberMove(state, lane);
   if (action.do === "create") noteBirth(state, lane, { state: "begun", epoch: action.record.epoch });
   const overdueAt = pool === "quick" ? now + quickOverdueMs : null;
@@ -132,10 +132,19 @@ export function actionEnded(
   lane.running = null;
   lane.mustLook = true;
   state.timed.delete(lane);
-  if (result.ok) applyAnswer(lane, running.action, result.value);
+  if (result.ok) succeeded(state, lane, running.action, result.value);
   else actionFailed(state, lane, running.action, result.problem, now);
   freeSlot(state, running.pool, now);
   advance(state, lane, now);
+}
+
+/** What failed before and has now been done is no reason any more. The count of failures stays until all is done. */
+function succeeded(state: AgentState, lane: Lane, action: Action, answer: ActionAnswer): void {
+  applyAnswer(lane, action, answer);
+  if (lane.lastFailure?.did !== action.do) return;
+  lane.lastFailure = null;
+  lane.nextTryAt = 0;
+  state.timed.delete(lane);
 }
 
 function actionFailed(

@@ -1,0 +1,178 @@
+import { mkdir } from "node:fs/promises";
+import { resolve } from "node:path";
+import {
+  failure,
+  ProblemError,
+  success,
+  type Clock,
+  type Log,
+  type Milliseconds,
+  type Result,
+} from "@flocker/core";
+import {
+  acceptLinks,
+  currentCredentials,
+  loadCredentials,
+  renewableCredentials,
+  systemClock,
+  systemIds,
+  type CredentialsSource,
+} from "@flocker/host";
+import { AgentHub } from "./agents/hub.ts";
+import type { ClusterCore } from "./cluster/cluster-core.ts";
+import { createCluster } from "./cluster/create-cluster.ts";
+import type { ControlConfiguration } from "./configuration.ts";
+import { startHttpServer } from "./http/server.ts";
+import { openSqliteStore } from "./store/sqlite-store.ts";
+
+/** A started control service as a process has it. */
+export interface ControlService extends AsyncDisposable {
+  readonly apiPort: number;
+  readonly agentPort: number;
+}
+
+export interface ControlServiceOptions {
+  readonly configuration: ControlConfiguration;
+  readonly log: Log;
+  readonly version: string;
+}
+
+const dayMs = 86_400_000;
+const reloadIntervalMs = 60_000;
+
+/**
+ * Starts the control service as its configuration says. Rejects with a ProblemError of whatever is wrong first: the
+ * certificates, the store (`store-locked`, `store-newer`, `store-unreadable`), or a port (`port-in-use`).
+ */
+export async function startControlService(options: ControlServiceOptions): Promise<ControlService> {
+  const stack = new AsyncDisposableStack();
+  try {
+    const ports = await startOver(stack, options);
+    options.log.write("info", "control-started", { ...ports, version: options.version });
+    return { ...ports, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+async function startOver(
+  stack: AsyncDisposableStack,
+  options: ControlServiceOptions,
+): Promise<{ apiPort: number; agentPort: number }> {
+  const { configuration, log, version } = options;
+  const credentials = need(loadControlCredentials(configuration.certificatesFolder, log));
+  await makeFolder(configuration.dataFolder);
+  const system = { clock: systemClock, ids: systemIds, log };
+  const store = need(openSqliteStore(resolve(configuration.dataFolder, "configuration.sqlite"), system));
+  stack.defer(() => store.close());
+  const cluster = createCluster({ store, ...system, graceMs: configuration.graceMs });
+  const hub = new AgentHub({ cluster, clock: systemClock, log, version });
+  const stopping = new AbortController();
+  const links = need(
+    await acceptLinks({
+      host: configuration.agents.address,
+      port: configuration.agents.port,
+      credentials,
+      log,
+      onLink: (link, identity, remoteAddress) =>
+        void hub.accept(link, identity.role.node, plainAddress(remoteAddress)),
+      onRefused: (problem, remoteAddress) =>
+        log.write("warn", "agent-refused", { remoteAddress, ...problem }),
+    }),
+  );
+  stack.defer(() => links.close());
+  const api = need(
+    await startHttpServer({
+      cluster,
+      credentials,
+      host: configuration.api.address,
+      port: configuration.api.port,
+      ...system,
+      version,
+    }),
+  );
+  stack.use(api);
+  const running = [
+    hub.run(stopping.signal),
+    keepTime(cluster, system, stopping.signal),
+    reloadCertificates([links, api], systemClock, stopping.signal),
+  ];
+  stack.defer(async () => {
+    stopping.abort();
+    await Promise.all(running);
+  });
+  warnOfExpiry(currentCredentials(credentials).notAfter, log);
+  return { apiPort: api.port, agentPort: links.port };
+}
+
+/** Ends leases and grace times when their time has come, and notices who has fallen silent. */
+export async function keepTime(
+  cluster: ClusterCore,
+  ports: { readonly clock: Clock; readonly log: Log },
+  signal: AbortSignal,
+): Promise<void> {
+  const { clock, log } = ports;
+  while (!signal.aborted) {
+    const now = clock.now();
+    for (const done of [cluster.expireLeases(now), cluster.purgeDue(now)])
+      if (!done.ok) log.write("error", "commit-failed", { ...done.problem });
+    cluster.noticeSilence(now);
+    await clock.sleep(1_000, signal);
+  }
+}
+
+async function reloadCertificates(
+  servers: readonly { reload(): void }[],
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    await clock.sleep(reloadIntervalMs, signal);
+    for (const server of servers) server.reload();
+  }
+}
+
+function need<Value>(result: Result<Value>): Value {
+  if (!result.ok) throw new ProblemError(result.problem);
+  return result.value;
+}
+
+function loadControlCredentials(folder: string, log: Log): Result<CredentialsSource> {
+  const files = {
+    clusterCertificateFile: resolve(folder, "cluster.crt"),
+    certificateFile: resolve(folder, "control-service.crt"),
+    keyFile: resolve(folder, "control-service.key"),
+  };
+  const loaded = loadCredentials(files);
+  if (!loaded.ok) return loaded;
+  const { role, commonName } = loaded.value;
+  if (role.role === "control") return success(renewableCredentials(loaded.value, files, log));
+  return failure(
+    "certificate-role",
+    `The certificate in ${folder} is of ${commonName}, not of the control service.`,
+    "Put a certificate made by `flocker ca control` there as control-service.crt and control-service.key.",
+  );
+}
+
+/** An IPv4 address that a socket for both families shows in IPv6 form, as people and /v1 clients know it. */
+function plainAddress(address: string): string {
+  return address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
+}
+
+function warnOfExpiry(notAfter: Milliseconds, log: Log): void {
+  const daysLeft = Math.floor((notAfter - systemClock.now()) / dayMs);
+  const remedy = "Renew it with flocker ca renew and put the new files in its place; no restart is needed.";
+  if (daysLeft < 30) log.write("warn", "certificate-expires-soon", { daysLeft, remedy });
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const message = `Making the data folder ${path} failed: ${reason}.`;
+    const remedy = "Name a folder that this process may write as data-directory in control.yml.";
+    throw new ProblemError(failure("file-unreadable", message, remedy).problem, { cause: error });
+  }
+}
