@@ -11,6 +11,11 @@ export class Deadlines {
   /** With what was replaced or removed still in it; that is left out when it comes to the top, or at a clean-up. */
   #heap: Deadline[] = [];
 
+  /** How many entries are kept, replaced ones included. */
+  get size(): number {
+    return this.#heap.length;
+  }
+
   /** Sets (or with null removes) a dataset's time. */
   set(dataset: DatasetId, at: Milliseconds | null): void {
     if (at === (this.#current.get(dataset) ?? null)) return;
