@@ -20,11 +20,13 @@ export interface RunOptions {
   readonly clock?: Clock;
   readonly interrupted?: AbortSignal;
   readonly live?: boolean;
+  /** Told of each text for the standard error as it is written. */
+  readonly onError?: (text: string) => void;
 }
 
 /** Runs `flocker` with those words, as if piped. */
 export async function flocker(words: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-  const { terminal, written } = recordingTerminal(options.live ?? false);
+  const { terminal, written } = recordingTerminal(options.live ?? false, options.onError);
   const exitCode = await runProgram(
     words,
     {
@@ -40,7 +42,10 @@ export async function flocker(words: readonly string[], options: RunOptions = {}
   return { exitCode, ...written() };
 }
 
-export function recordingTerminal(live = false): {
+export function recordingTerminal(
+  live = false,
+  onError: (text: string) => void = () => undefined,
+): {
   terminal: Terminal;
   written: () => { out: string; error: string };
 } {
@@ -52,6 +57,7 @@ export function recordingTerminal(live = false): {
     },
     error: (text) => {
       error += text;
+      onError(text);
     },
     live,
     colour: false,
