@@ -94,6 +94,7 @@ export async function settled(rig: Rig, dataset: string, node: RunnableNode): Pr
     waitingFor: `dataset ${dataset} to be served by ${node.name}`,
     timeoutMs: settleTimeoutMs,
     ask: async () => {
+      failIfCrashed(rig);
       const seen = await show(rig, dataset);
       const primary = seen.actual.find((copy) => copy.node_id === node.node);
       return seen.converged && primary?.role === "primary" && primary.path !== null ? seen : undefined;
@@ -103,6 +104,12 @@ export async function settled(rig: Rig, dataset: string, node: RunnableNode): Pr
     assert.fail(`${result.problem.message}\n${JSON.stringify(await show(rig, dataset), null, 2)}`);
   assert.deepEqual(await servedBy(rig, dataset), [node.name], "exactly one node serves the dataset");
   return result.value;
+}
+
+/** No service ends by itself: one that does has met a programming mistake. */
+function failIfCrashed(rig: Rig): void {
+  for (const service of [rig.cluster.control, ...rig.cluster.nodes.map((node) => node.agent)])
+    if (service.hasFailed) assert.fail(`${service.name} has ended by itself:\n${service.tail}`);
 }
 
 /** The nodes at whose mount points the dataset is now, read from the disk and from nobody's word. */

@@ -1,5 +1,4 @@
 import { assert } from "../assert.ts";
-import type { CopyRecord } from "../model/copy.ts";
 import type { Milliseconds } from "../model/ids.ts";
 import type { Problem, Result } from "../model/problem.ts";
 import type { Action, Decision, LaneInput, MoveMemory, PeerKnowledge, Wait } from "../plan/lane-input.ts";
@@ -211,8 +210,13 @@ function applyDone(lane: Lane, action: Action): void {
       lane.peer = null;
       return;
     case "hand-over":
-      assert(lane.peer !== null, "a handover knows its peer");
-      lane.peer = { ...lane.peer, record: successorRecord(lane, action) };
+      // What was known of the peer may have been forgotten for news that came meanwhile; this is certain.
+      lane.peer = {
+        node: action.peer.node,
+        record: { dataset: lane.dataset, epoch: action.epoch, role: "primary" },
+        snapshots: [action.snapshot],
+        unchangedSince: null,
+      };
       return;
     case "write-record":
       if (action.record.role !== "relinquished") lane.move = null;
@@ -220,10 +224,6 @@ function applyDone(lane: Lane, action: Action): void {
     default:
       return;
   }
-}
-
-function successorRecord(lane: Lane, action: Extract<Action, { do: "hand-over" }>): CopyRecord {
-  return { dataset: lane.dataset, epoch: action.epoch, role: "primary" };
 }
 
 function withRound(move: MoveMemory, sent: { sentBytes: number; durationMs: Milliseconds }): MoveMemory {

@@ -296,3 +296,27 @@ test("many lanes that have to look are served by one look at everything", () => 
   const performed = rig.looked([], null).filter((effect) => effect === "perform create");
   assert.equal(performed.length, 16, "no more than the pool takes at once");
 });
+
+test("news that arrive during a handover do not disturb it", () => {
+  const rig = new Rig();
+  const snapshot = { guid: "s1", name: "flocker-s1", createdAt: 1 };
+  const given = copy({
+    record: { dataset, epoch: epoch(1), role: "relinquished", successor: nodeB, snapshot: "s1" },
+    snapshots: [snapshot],
+    unchangedSince: "s1",
+  });
+  rig.begin({}, [given]);
+  rig.told([slice(nodeB)]);
+  const knowledge = {
+    node: nodeB,
+    record: { dataset, epoch: epoch(0), role: "replica" },
+    snapshots: ["s1"],
+    unchangedSince: "s1",
+  } as const;
+  rig.step({ kind: "performed", dataset, result: success({ kind: "described", knowledge }) });
+  assert.ok(rig.looked([given]).includes("perform hand-over"));
+  // The control service has heard of the relinquishment meanwhile, and of the successor's epoch.
+  rig.told([slice(nodeB, { ownership: ownership(nodeB, 1) })], false);
+  rig.performed();
+  assert.ok(rig.looked([given]).includes("perform write-record"), "it settles as a replica");
+});
