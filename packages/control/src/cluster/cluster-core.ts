@@ -11,7 +11,7 @@ import type { Cluster } from "./cluster.ts";
 
 /** The cluster with what the agents' sessions and the service's clock need of it, besides what the API does. */
 export interface ClusterCore extends Cluster {
-  /** An agent's session begins. `host` is where its data channel is reached. Durable when it returns. */
+  /** An agent's session begins. `host` is where its data channel is reached. */
   nodeConnected(node: NodeId, hello: Extract<AgentToControl, { kind: "hello" }>, host: string): void;
   nodeDisconnected(node: NodeId): void;
   /** The agent has let itself be heard. Kept in memory only. */

@@ -13,7 +13,9 @@ import {
   type Result,
 } from "@flocker/core";
 import { sampleIds, sampleNodeId, sampleUuid } from "../store/sample-values.ts";
-import { openSqliteStore } from "../store/sqlite-store.ts";
+import { openDatabase } from "../store/database.ts";
+import { migrations } from "../store/schema.ts";
+import { storeIn } from "../store/sqlite-store.ts";
 import type { ConfigurationStore } from "../store/store.ts";
 import type { ClusterCore } from "./cluster-core.ts";
 import type { ClusterChange, DatasetView } from "./cluster.ts";
@@ -43,13 +45,15 @@ const silent: Log = { write: () => undefined, with: () => silent };
 export class TestCluster {
   readonly clock = new TestClock();
   readonly store: ConfigurationStore;
+  /** Makes the store's disk refuse all writes, or take them again. */
+  readonly setWritable: (isWritable: boolean) => void;
   readonly changes: ClusterChange[] = [];
   cluster: ClusterCore;
 
   constructor() {
-    const opened = openSqliteStore(":memory:", { clock: this.clock, ids: sampleIds() });
-    assert.ok(opened.ok);
-    this.store = opened.value;
+    const database = valueOf(openDatabase(":memory:"));
+    this.store = valueOf(storeIn(database, { ids: sampleIds() }, migrations));
+    this.setWritable = (isWritable) => database.execute(`PRAGMA query_only = ${isWritable ? "OFF" : "ON"}`);
     this.cluster = this.restart();
   }
 

@@ -16,7 +16,7 @@ import {
   type SliceNode,
 } from "@flocker/core";
 import { createListeners } from "../listeners.ts";
-import type { Change, Commit, ConfigurationStore } from "../store/store.ts";
+import type { Change, Commit, ConfigurationStore, KnownNode } from "../store/store.ts";
 import type { ClusterCore } from "./cluster-core.ts";
 import type { Caller, ClusterChange, DatasetUpdate, DatasetView, NewDataset, NodeView } from "./cluster.ts";
 import { DatasetTable, type DatasetEntry } from "./dataset-table.ts";
@@ -64,6 +64,8 @@ class ClusterState implements ClusterCore {
   readonly #purges = new Deadlines();
   readonly #expiries = new Deadlines();
   readonly #listeners = createListeners<ClusterChange>();
+  /** Datasets whose new ownership the store has failed to save. */
+  readonly #unsaved = new Set<DatasetId>();
   #revision: number;
   #tag: string;
 
@@ -187,7 +189,7 @@ class ClusterState implements ClusterCore {
   nodeConnected(node: NodeId, hello: Hello, host: string): void {
     const known = nodeOf(hello, host, this.#now());
     assert(known.node === node, "an agent speaks for the node of its certificate");
-    this.#options.store.saveNode(known);
+    this.#saveNode(known);
     const entry = this.#nodes.put(known);
     entry.connected = true;
     entry.lastSeenAt = known.lastSeenAt;
@@ -208,7 +210,7 @@ class ClusterState implements ClusterCore {
       if (reported?.transfer?.from === node) reported.transfer = null;
     }
     this.#tellOfNode(entry);
-    this.#options.store.saveNode(entry.known);
+    this.#saveNode(entry.known);
   }
 
   heard(node: NodeId): void {
@@ -290,6 +292,16 @@ class ClusterState implements ClusterCore {
     return this.#datasets.get(dataset)?.concerned ?? [];
   }
 
+  /** What is lost of this where the disk fails is only how the node is shown after a restart. */
+  #saveNode(known: KnownNode): void {
+    try {
+      this.#options.store.saveNode(known);
+    } catch (error) {
+      if (!(error instanceof ProblemError)) throw error;
+      this.#options.log.write("error", "node-not-saved", { node: known.node, ...error.problem });
+    }
+  }
+
   #now(): Milliseconds {
     return this.#options.clock.now();
   }
@@ -341,7 +353,7 @@ class ClusterState implements ClusterCore {
     const datasets = new Set<DatasetId>();
     for (const change of changes) datasets.add(this.#take(change));
     const problem = this.#judge(datasets);
-    // The commit itself is durable. Ownership follows with the next report of an agent.
+    // The commit itself is durable. Ownership follows with the next change or report.
     if (problem !== null) this.#options.log.write("error", "ownership-not-saved", { ...problem });
     this.#listeners.tell({ datasets: [...datasets], nodes: [] });
     return success();
@@ -393,9 +405,11 @@ class ClusterState implements ClusterCore {
 
   /**
    * Works out who owns these datasets, saves what is new of it, and only then lets it be seen. Where saving fails,
-   * everything stays as it was known to be.
+   * everything stays as it was known to be, and the next judgement tries again; that is why it may add datasets.
    */
-  #judge(datasets: Iterable<DatasetId>): Problem | null {
+  #judge(datasets: Set<DatasetId>): Problem | null {
+    for (const dataset of this.#unsaved) datasets.add(dataset);
+    this.#unsaved.clear();
     const judged: DatasetEntry[] = [];
     const raised: Ownership[] = [];
     for (const dataset of datasets) {
@@ -417,8 +431,9 @@ class ClusterState implements ClusterCore {
     try {
       this.#options.store.saveOwnerships(raised);
     } catch (error) {
-      if (error instanceof ProblemError) return error.problem;
-      throw error;
+      if (!(error instanceof ProblemError)) throw error;
+      for (const { dataset } of raised) this.#unsaved.add(dataset);
+      return error.problem;
     }
     for (const ownership of raised) {
       const entry = this.#datasets.entryFor(ownership.dataset);

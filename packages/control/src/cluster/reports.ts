@@ -11,11 +11,7 @@ const sendingActions: ReadonlySet<string> = new Set(["send", "hand-over"]);
  * Takes an agent's state into the tables and answers the datasets of which something has changed. A complete report
  * makes what it does not contain forgotten, but only once its end has arrived.
  */
-export function takeState(
-  node: NodeEntry,
-  message: StateMessage,
-  datasets: DatasetTable,
-): ReadonlySet<DatasetId> {
+export function takeState(node: NodeEntry, message: StateMessage, datasets: DatasetTable): Set<DatasetId> {
   const changed = new Set<DatasetId>();
   if (message.complete?.begins === true) node.arriving = new Set();
   for (const report of message.datasets) {
