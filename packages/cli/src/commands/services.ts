@@ -1,6 +1,4 @@
 import type { Command } from "commander";
-import { loadAgentConfiguration, startAgentService } from "@flocker/agent";
-import { loadControlConfiguration, startControlService } from "@flocker/control";
 import { success, type Log, type LogLevel, type Result } from "@flocker/core";
 import { createLog, runUntilSignal } from "@flocker/host";
 import { examples, newCommand, perform, type CommandLine } from "../command-line.ts";
@@ -20,11 +18,13 @@ export function controlCommand(cli: CommandLine, version: string): Command {
         "what its systemd unit runs; logs JSON lines",
       ]),
     )
-    .action((options: ServiceCommandOptions) =>
-      runService(cli, loadControlConfiguration(options.config), (configuration, log) =>
+    .action(async (options: ServiceCommandOptions) => {
+      // Services are loaded only when they are run: every other command would start later for them.
+      const { loadControlConfiguration, startControlService } = await import("@flocker/control");
+      await runService(cli, loadControlConfiguration(options.config), (configuration, log) =>
         startControlService({ configuration, log, version }),
-      ),
-    );
+      );
+    });
 }
 
 /** `flocker agent`: runs this node's agent until a signal ends it. */
@@ -38,11 +38,12 @@ export function agentCommand(cli: CommandLine, version: string): Command {
         "what its systemd unit runs; logs JSON lines",
       ]),
     )
-    .action((options: ServiceCommandOptions) =>
-      runService(cli, loadAgentConfiguration(options.config), (configuration, log) =>
+    .action(async (options: ServiceCommandOptions) => {
+      const { loadAgentConfiguration, startAgentService } = await import("@flocker/agent");
+      await runService(cli, loadAgentConfiguration(options.config), (configuration, log) =>
         startAgentService({ configuration, log, version }),
-      ),
-    );
+      );
+    });
 }
 
 /** A service's exit codes are those of sysexits, which supervisors know; see docs/operate/install.md. */
