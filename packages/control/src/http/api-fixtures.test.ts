@@ -1,9 +1,19 @@
-import { success, type Abort, type Clock, type DatasetReport, type Ids, type NodeId } from "@flocker/core";
-import { ringLog } from "@flocker/host";
-import type { NodeView } from "../cluster/cluster.ts";
+import assert from "node:assert/strict";
+import {
+  agentProtocolVersion,
+  success,
+  type Abort,
+  type Clock,
+  type DatasetReport,
+  type Era,
+  type Ids,
+  type NodeId,
+} from "@flocker/core";
+import { ringLog, silentLog } from "@flocker/host";
+import type { ClusterCore } from "../cluster/cluster-core.ts";
+import { createCluster } from "../cluster/create-cluster.ts";
+import { openSqliteStore } from "../store/sqlite-store.ts";
 import { createApplication, type Application } from "./application.ts";
-import { memoryCluster, type MemoryCluster } from "./cluster-fixtures.test.ts";
-import type { EventLimits } from "./event-streams.ts";
 
 /** A moment in the tests' time. */
 export const noon: number = Date.parse("2026-11-25T12:00:00.000Z");
@@ -49,31 +59,28 @@ export function countingIds(): Ids {
 }
 
 export interface TestApi extends AsyncDisposable, Application {
-  readonly cluster: MemoryCluster;
+  readonly cluster: ClusterCore;
   readonly clock: TestClock;
   readonly log: ReturnType<typeof ringLog>;
   storeOk: boolean;
 }
 
 /** The API over a cluster in memory, without sockets: requests are injected, and come from `user-test`. */
-export async function testApi(limits?: EventLimits): Promise<TestApi> {
+export async function testApi(): Promise<TestApi> {
   const clock = testClock();
-  const cluster = memoryCluster(() => clock.now());
   const log = ringLog();
+  const cluster = testCluster(clock);
   const state = { storeOk: true };
-  const application = await createApplication(
-    {
-      cluster,
-      clock,
-      ids: countingIds(),
-      log,
-      version: "1.2.3",
-      certificateNotAfter: () => noon + 10.5 * 86_400_000,
-      storeOk: () => state.storeOk,
-      admit: () => success({ commonName: "user-test" }),
-    },
-    limits,
-  );
+  const application = await createApplication({
+    cluster,
+    clock,
+    ids: countingIds(),
+    log,
+    version: "1.2.3",
+    certificateNotAfter: () => noon + 10.5 * 86_400_000,
+    storeOk: () => state.storeOk,
+    admit: () => success({ commonName: "user-test" }),
+  });
   return Object.assign(state, application, {
     cluster,
     clock,
@@ -85,46 +92,48 @@ export async function testApi(limits?: EventLimits): Promise<TestApi> {
   });
 }
 
-/** A node that was heard of at noon. */
-export function nodeView(node: NodeId, more: Partial<NodeView> = {}): NodeView {
-  return {
-    node,
-    name: `machine-${node.slice(-1)}`,
-    era: `eeeeeeee-0000-4000-8000-00000000000${node.slice(-1)}`,
-    version: "1.2.3",
-    host: `10.0.0.${node.slice(-1)}`,
-    dataPort: 4525,
-    backend: { kind: "directory", capabilities: null },
-    capacity: null,
-    connected: true,
-    lastSeenAt: noon,
-    stale: false,
-    datasetCount: 0,
-    refusedSession: null,
-    ...more,
-  };
+/** A cluster on a store in memory. */
+export function testCluster(clock: Clock): ClusterCore {
+  const store = openSqliteStore(":memory:", { clock, ids: countingIds() });
+  assert.ok(store.ok);
+  return createCluster({ store: store.value, clock, ids: countingIds(), log: silentLog, graceMs: 1000 });
 }
 
-/** A report of a mounted primary copy. */
-export function copyReport(
-  dataset: DatasetReport["dataset"],
-  copy: Partial<NonNullable<DatasetReport["copy"]>> & { readonly step?: number } = {},
-): DatasetReport {
-  const { step = 0, ...more } = copy;
-  return {
-    dataset,
-    copy: {
-      record: { dataset, epoch: { term: 1, step }, role: "primary" },
-      mountedAt: `/flocker/${dataset}`,
-      trashedAt: null,
-      maximumSizeBytes: null,
-      usedBytes: 1000,
-      snapshots: ["s1", "s2"],
-      ...more,
-    },
-    unreadable: null,
-    renounced: null,
-    activity: null,
-    reasons: [],
-  };
+/** A node's agent connects and reports all that it has. */
+export function join(
+  { cluster }: { readonly cluster: ClusterCore },
+  node: NodeId,
+  options: { readonly host?: string; readonly reports?: readonly DatasetReport[] } = {},
+): void {
+  const last = node.slice(-1);
+  const hello = {
+    kind: "hello",
+    protocol: agentProtocolVersion,
+    version: "1.2.3",
+    node,
+    era: `eeeeeeee-0000-4000-8000-00000000000${last}` as Era,
+    incarnation: node,
+    name: `machine-${last}`,
+    dataAddress: { host: null, port: 4525 },
+    backend: { kind: "directory", capabilities },
+    knownRevision: 0,
+  } as const;
+  cluster.nodeConnected(node, hello, options.host ?? `10.0.0.${last}`);
+  cluster.applyReport(node, {
+    kind: "state",
+    sequence: 1,
+    complete: { begins: true, ends: true },
+    datasets: options.reports ?? [],
+    gone: [],
+    capacity: { totalBytes: 100, freeBytes: 40 },
+  });
 }
+
+export const capabilities = {
+  liveSnapshots: true,
+  resume: false,
+  quota: true,
+  clone: false,
+  compression: true,
+  encryption: false,
+} as const;

@@ -45,7 +45,7 @@ const blockedIntervalsMaximum = 4;
 
 /** Fans the cluster's changes out to all who listen. */
 export function createEventStreams(options: {
-  readonly cluster: Cluster;
+  readonly cluster: Pick<Cluster, "revision" | "subscribe">;
   readonly clock: Clock;
   readonly ids: Ids;
   readonly limits?: EventLimits;

@@ -4,7 +4,8 @@ import { suite, test } from "node:test";
 import { compileCheck, v1Endpoints, type Endpoint } from "@flocker/api";
 import type { DatasetId } from "@flocker/core";
 import type { InjectOptions } from "fastify";
-import { copyReport, nodeA, nodeB, nodeView, noon, testApi, type TestApi } from "./api-fixtures.test.ts";
+import { holding } from "../cluster/cluster-fixtures.test.ts";
+import { join, nodeA, nodeB, testApi, type TestApi } from "./api-fixtures.test.ts";
 import { playStep, type Received, type Sent, type Step } from "./v1-script-fixtures.test.ts";
 
 // The wire of the original, as scripts in testdata/ that can be played against any server, and what needs agents.
@@ -56,12 +57,13 @@ for (const name of ["v1-datasets", "v1-leases", "v1-http"]) {
 
 const dataset = "16bc5d94-95ad-4d80-ae1d-000000000001" as DatasetId;
 
+/** An API with one dataset, which is mounted where it should be. */
 async function apiWithDataset(): Promise<TestApi> {
   const api = await testApi();
-  api.cluster.setNode(nodeView(nodeA));
-  api.cluster.setNode(nodeView(nodeB));
-  const wish = { dataset, primary: nodeA, maximumSizeBytes: 67_108_864, metadata: {} };
-  assert.ok(api.cluster.createDataset(wish, { author: "user-test" }).ok);
+  const wish = { dataset, primary: nodeA, maximumSizeBytes: null, metadata: {} };
+  assert.ok(api.cluster.createDataset(wish, { author: "user-test", lenient: true }).ok);
+  join(api, nodeA, { reports: [holding(dataset)] });
+  join(api, nodeB, { host: "::ffff:10.0.0.9" });
   return api;
 }
 
@@ -71,128 +73,107 @@ async function get(api: TestApi, path: string): Promise<unknown> {
   return JSON.parse(response.body);
 }
 
-test("a mounted copy is shown with node and path, and its real size", async () => {
-  await using api = await apiWithDataset();
-  const report = copyReport(dataset, { maximumSizeBytes: 67_108_864 });
-  api.cluster.setView(dataset, { reports: [{ node: nodeA, report, stale: false, lastSeenAt: noon }] });
-  const response = await api.app.inject({ method: "GET", url: "/v1/state/datasets" });
-  assert.equal(
-    response.body,
-    `[{"dataset_id": "${dataset}", "maximum_size": 67108864, "path": "/flocker/${dataset}", "primary": "${nodeA}"}]`,
-  );
-});
+const state = { dataset_id: dataset, path: `/flocker/${dataset}`, primary: nodeA };
 
-test("during a handoff, when nothing is mounted, the dataset is shown without node and path", async () => {
+test("what agents report is shown at once, and hidden when they have been silent for 120 seconds", async () => {
   await using api = await apiWithDataset();
-  const at = { stale: false, lastSeenAt: noon };
-  api.cluster.setView(dataset, {
-    reports: [
-      { node: nodeA, report: copyReport(dataset, { mountedAt: null }), ...at },
-      { node: nodeB, report: copyReport(dataset, { mountedAt: null }), ...at },
-    ],
-  });
-  assert.deepEqual(await get(api, "/v1/state/datasets"), [{ dataset_id: dataset }]);
-});
-
-test("of two nodes that say they have it mounted, the one of the higher epoch is shown", async () => {
-  await using api = await apiWithDataset();
-  const at = { stale: false, lastSeenAt: noon };
-  api.cluster.setView(dataset, {
-    reports: [
-      { node: nodeA, report: copyReport(dataset), ...at },
-      { node: nodeB, report: copyReport(dataset, { step: 1 }), ...at },
-    ],
-  });
-  const expected = [{ dataset_id: dataset, path: `/flocker/${dataset}`, primary: nodeB }];
-  assert.deepEqual(await get(api, "/v1/state/datasets"), expected);
-});
-
-test("a dataset that is deleted, in the trash or without a copy is not shown; one that cannot be read is", async () => {
-  await using api = await apiWithDataset();
-  const at = { node: nodeA, stale: false, lastSeenAt: noon };
-  const report = copyReport(dataset);
-  api.cluster.setView(dataset, { reports: [{ ...at, report: { ...report, copy: null } }] });
-  assert.deepEqual(await get(api, "/v1/state/datasets"), []);
-  api.cluster.setView(dataset, {
-    reports: [{ ...at, report: copyReport(dataset, { trashedAt: noon, mountedAt: null }) }],
-  });
-  assert.deepEqual(await get(api, "/v1/state/datasets"), []);
-  const unreadable = { code: "storage-unreadable", message: "No.", remedy: "Look." } as const;
-  api.cluster.setView(dataset, { reports: [{ ...at, report: { ...report, copy: null, unreadable } }] });
-  assert.deepEqual(await get(api, "/v1/state/datasets"), [{ dataset_id: dataset }]);
-  api.cluster.setView(dataset, { reports: [{ ...at, report }] });
-  assert.equal(((await get(api, "/v1/state/datasets")) as unknown[]).length, 1);
-  api.cluster.deleteDataset(dataset, { author: "user-test" });
-  assert.deepEqual(await get(api, "/v1/state/datasets"), []);
-});
-
-test("nodes that have been silent for 120 seconds are hidden, with what they reported", async () => {
-  await using api = await apiWithDataset();
-  api.cluster.setNode(nodeView(nodeB, { connected: false, stale: true }));
-  const report = copyReport(dataset);
-  api.cluster.setView(dataset, { reports: [{ node: nodeB, report, stale: true, lastSeenAt: noon }] });
-  api.clock.advance(119_999);
-  assert.deepEqual(await get(api, "/v1/state/nodes"), [
+  const nodes = [
     { host: "10.0.0.1", uuid: nodeA },
-    { host: "10.0.0.2", uuid: nodeB },
-  ]);
-  assert.equal(((await get(api, "/v1/state/datasets")) as unknown[]).length, 1);
+    { host: "10.0.0.9", uuid: nodeB },
+  ];
+  assert.deepEqual(await get(api, "/v1/state/datasets"), [state]);
+  assert.deepEqual(await get(api, "/v1/state/nodes"), nodes);
+  api.cluster.nodeDisconnected(nodeA);
+  api.clock.advance(119_999);
+  api.cluster.heard(nodeB);
+  assert.deepEqual(await get(api, "/v1/state/datasets"), [state]);
+  assert.deepEqual(await get(api, "/v1/state/nodes"), nodes);
   api.clock.advance(1);
-  assert.deepEqual(await get(api, "/v1/state/nodes"), [{ host: "10.0.0.1", uuid: nodeA }]);
   assert.deepEqual(await get(api, "/v1/state/datasets"), []);
+  assert.deepEqual(await get(api, "/v1/state/nodes"), nodes.slice(1));
 });
 
-test("hosts are IPv4 addresses: mapped ones are unwrapped, and nodes without one are left out", async () => {
-  await using api = await testApi();
-  const hosts = ["10.0.0.1", "::ffff:10.0.0.9", "::1", "fd00::1", "node.example", ""];
-  for (const [index, host] of hosts.entries())
-    api.cluster.setNode(nodeView(`aaaaaaaa-0000-4000-8000-00000000000${index}` as never, { host }));
-  const shown = (await get(api, "/v1/state/nodes")) as { readonly host: string }[];
-  assert.deepEqual(
-    shown.map((one) => one.host),
-    ["10.0.0.1", "10.0.0.9", "127.0.0.1"],
-  );
-});
-
-test("a node is found by its era, in whatever case", async () => {
-  await using api = await apiWithDataset();
-  const era = nodeView(nodeB).era;
-  assert.deepEqual(await get(api, `/v1/state/nodes/by_era/${era.toUpperCase()}`), { uuid: nodeB });
-});
-
-test("leases count the seconds that are left, and those that are over are hidden", async () => {
-  await using api = await testApi();
-  const acquire = (id: string, expires: number) =>
-    api.app.inject({
-      method: "POST",
-      url: "/v1/configuration/leases",
-      payload: { dataset_id: id, node_uuid: nodeA, expires },
-    });
-  assert.equal((await acquire(dataset, 60)).statusCode, 201);
-  assert.equal((await acquire(`${dataset.slice(0, -1)}2`, 0)).statusCode, 201);
-  assert.equal((await acquire(`${dataset.slice(0, -1)}3`, -1)).statusCode, 201);
-  api.clock.advance(250);
-  const response = await api.app.inject({ method: "GET", url: "/v1/configuration/leases" });
-  assert.equal(response.body, `[{"dataset_id": "${dataset}", "expires": 59.75, "node_uuid": "${nodeA}"}]`);
-});
-
-test("the list follows every change, although its text is kept", async () => {
+test("a deleted dataset leaves the state at once, and stays in the configuration", async () => {
   await using api = await apiWithDataset();
   const before = await api.app.inject({ method: "GET", url: "/v1/configuration/datasets" });
   const again = await api.app.inject({ method: "GET", url: "/v1/configuration/datasets" });
   assert.equal(again.body, before.body);
-  api.cluster.deleteDataset(dataset, { author: "user-test" });
+  const url = `/v1/configuration/datasets/${dataset}`;
+  assert.equal((await api.app.inject({ method: "DELETE", url })).statusCode, 200);
+  assert.deepEqual(await get(api, "/v1/state/datasets"), []);
   const after = await api.app.inject({ method: "GET", url: "/v1/configuration/datasets" });
   assert.match(after.body, /"deleted": true/);
   assert.notEqual(after.headers["x-configuration-tag"], before.headers["x-configuration-tag"]);
 });
 
-test("copies that nobody configured are state, not configuration, and cannot be moved or deleted", async () => {
+test("the tag changes with leases too, and with nothing that is only observed", async () => {
   await using api = await apiWithDataset();
-  const reports = [{ node: nodeA, report: copyReport(dataset), stale: false, lastSeenAt: noon }];
-  api.cluster.setView(dataset, { configuration: null, reports });
+  const tag = async () => {
+    const response = await api.app.inject({ method: "GET", url: "/v1/configuration/datasets" });
+    return response.headers["x-configuration-tag"];
+  };
+  const first = await tag();
+  join(api, nodeA, { reports: [] });
+  assert.equal(await tag(), first);
+  const payload = { dataset_id: dataset, node_uuid: nodeA, expires: null };
+  await api.app.inject({ method: "POST", url: "/v1/configuration/leases", payload });
+  assert.notEqual(await tag(), first);
+});
+
+test("a move that changes nothing leaves the tag as it is", async () => {
+  await using api = await apiWithDataset();
+  const revision = api.cluster.revision();
+  const url = `/v1/configuration/datasets/${dataset}`;
+  for (const payload of [{}, { primary: nodeA }, { primary: nodeA.toUpperCase() }])
+    assert.equal((await api.app.inject({ method: "POST", url, payload })).statusCode, 200);
+  assert.equal(api.cluster.revision(), revision);
+});
+
+test("a leased dataset may be moved and deleted: its node waits for the end of the lease", async () => {
+  await using api = await apiWithDataset();
+  const lease = { dataset, node: nodeA, expiresAt: null };
+  assert.ok(api.cluster.acquireLease(lease, { author: "user-test" }).ok);
+  const url = `/v1/configuration/datasets/${dataset}`;
+  const moved = await api.app.inject({ method: "POST", url, payload: { primary: nodeB } });
+  assert.equal(moved.statusCode, 200);
+  assert.equal((await api.app.inject({ method: "DELETE", url })).statusCode, 200);
+});
+
+test("a node is found by its era, in whatever case", async () => {
+  await using api = await apiWithDataset();
+  const era = "EEEEEEEE-0000-4000-8000-000000000002";
+  assert.deepEqual(await get(api, `/v1/state/nodes/by_era/${era}`), { uuid: nodeB });
+});
+
+test("leases that are over are hidden, and another node may take them", async () => {
+  await using api = await testApi();
+  const acquire = (node: string, expires: number) =>
+    api.app.inject({
+      method: "POST",
+      url: "/v1/configuration/leases",
+      payload: { dataset_id: dataset, node_uuid: node, expires },
+    });
+  const statuses: number[] = [];
+  for (const [node, expires] of [
+    [nodeA, 0],
+    [nodeB, -1],
+    [nodeA, 60],
+    [nodeB, 60],
+  ] as const) {
+    statuses.push((await acquire(node, expires)).statusCode);
+    if (expires <= 0) assert.deepEqual(await get(api, "/v1/configuration/leases"), []);
+  }
+  assert.deepEqual(statuses, [201, 201, 201, 409]);
+  api.clock.advance(250);
+  const response = await api.app.inject({ method: "GET", url: "/v1/configuration/leases" });
+  assert.equal(response.body, `[{"dataset_id": "${dataset}", "expires": 59.75, "node_uuid": "${nodeA}"}]`);
+});
+
+test("copies that nobody configured are state, not configuration, and cannot be moved or deleted", async () => {
+  await using api = await testApi();
+  join(api, nodeA, { reports: [holding(dataset)] });
   assert.deepEqual(await get(api, "/v1/configuration/datasets"), []);
-  assert.equal(((await get(api, "/v1/state/datasets")) as unknown[]).length, 1);
+  assert.deepEqual(await get(api, "/v1/state/datasets"), [state]);
   const url = `/v1/configuration/datasets/${dataset}`;
   assert.equal((await api.app.inject({ method: "DELETE", url })).statusCode, 404);
   assert.equal((await api.app.inject({ method: "POST", url, payload: {} })).statusCode, 404);

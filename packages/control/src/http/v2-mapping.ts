@@ -160,7 +160,9 @@ export function commitBody(commit: Commit): v2.Commit {
 }
 
 /** Counts over the whole cluster. */
-export function statusCounts(cluster: Cluster): Pick<v2.Status, "datasets" | "nodes"> {
+export function statusCounts(
+  cluster: Pick<Cluster, "datasets" | "nodes">,
+): Pick<v2.Status, "datasets" | "nodes"> {
   const datasets = { total: 0, converged: 0, converging: 0, deleted: 0, unconfigured: 0, conflicts: 0 };
   const reasons: Record<string, number> = {};
   for (const view of cluster.datasets()) {
