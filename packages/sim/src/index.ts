@@ -14,6 +14,7 @@ export type { PeerFate, PeerFates } from "./peers.ts";
 export { seededRandom, type SeededRandom } from "./random.ts";
 export { Scheduler, SimulationError } from "./scheduler.ts";
 export type { Cancel, RunOptions, SchedulerOptions } from "./scheduler.ts";
+export { SimCluster, type SimClusterOptions, type WireMessage } from "./sim-cluster.ts";
 export { startWorkload, type Workload, type WorkloadOptions } from "./workload.ts";
 export { controlNodeName, World } from "./world.ts";
 export type { NodePorts, WorldNode, WorldOptions } from "./world.ts";

@@ -205,9 +205,13 @@ export class SimNode {
   /**
    * Lets the node crash by itself at one of its next effects (a write to its store, a step of its backend, a message, a
    * request or an answer to another node). Counting the effects of a run first and then crashing at each of them in turn
-   * covers every moment at which a crash can make a difference.
+   * covers every moment at which a crash can make a difference. Null takes back a crash that has not come yet.
    */
-  crashAtEffect(point: CrashPoint): void {
+  crashAtEffect(point: CrashPoint | null): void {
+    if (point === null) {
+      this.#crashPoint = null;
+      return;
+    }
     assert(Number.isSafeInteger(point.effect) && point.effect >= 1, "the next effect is number 1");
     this.#crashPoint = { ...point, effect: this.#effectCount + point.effect };
   }
