@@ -1,4 +1,4 @@
 import { backendConformance } from "../conformance.ts";
 import { directoryHarness } from "./testing/directory-harness.ts";
 
-backendConformance("directory", directoryHarness);
+backendConformance("directory", () => directoryHarness());

@@ -1,7 +1,7 @@
 import type { DatasetId } from "@flocker/core";
 
 import { requireCopy, requireLiveCopy, writeState } from "./copies.ts";
-import { errorCode, temporarySuffix } from "./files.ts";
+import { errorCode } from "./files.ts";
 import { findHolders, formatHolders } from "./holders.ts";
 import { manifestFile, mountPath, treeFolder, type Context } from "./layout.ts";
 import { refuse } from "./problems.ts";
@@ -41,7 +41,9 @@ export async function mountCopy(context: Context, dataset: DatasetId): Promise<v
   if (point.kind === "mounted" && state.inUse) return;
   if (state.unchangedSince !== null) await outwaitClockTick(context, dataset, state.unchangedSince);
   // Before anybody can write, it must be durable that the data are no longer those of the snapshot.
-  await writeState(context, { ...state, inUse: true, unchangedSince: null });
+  if (!state.inUse || state.unchangedSince !== null) {
+    await writeState(context, { ...state, inUse: true, unchangedSince: null });
+  }
   if (point.kind === "nothing") await putSymlink(context, dataset, state.tree);
 }
 
@@ -92,21 +94,17 @@ export async function requireUnmounted(
   return await requireCopy(context, dataset);
 }
 
-/** A symlink takes its place in one step, by a rename. */
 async function putSymlink(context: Context, dataset: DatasetId, tree: number): Promise<void> {
   const { files, mountRoot } = context;
   await files.makeFolders(mountRoot);
-  const path = mountPath(context, dataset);
-  const temporary = `${mountRoot}/.${dataset}${temporarySuffix}`;
-  if (await files.exists(temporary)) await files.unlink(temporary);
-  await files.symlink(treeFolder(context, dataset, tree), temporary);
-  // Between the look and the rename somebody may have put something here; a rename would replace a foreign symlink.
-  const point = await lookAtMountPoint(context, dataset, tree);
-  if (point.kind === "foreign") {
-    await files.unlink(temporary);
-    throw occupied(context, dataset, point.what);
+  try {
+    // One step, and never in the place of something else.
+    await files.symlink(treeFolder(context, dataset, tree), mountPath(context, dataset));
+  } catch (error) {
+    if (errorCode(error) === "EEXIST")
+      throw occupied(context, dataset, "something that has just been put there");
+    throw error;
   }
-  await files.rename(temporary, path);
   await files.syncFolder(mountRoot);
 }
 

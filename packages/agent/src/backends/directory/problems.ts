@@ -65,7 +65,7 @@ export function noSpace(doing: string, detail: string): Problem {
   };
 }
 
-/** Whether a program's message tells of a full disk. Commands run in the C locale. */
+/** Whether a program's message tells of a full disk; tar only counts. Commands run in the C locale. */
 export function tellsOfNoSpace(text: string): boolean {
-  return /No space left on device|Disk quota exceeded/.test(text);
+  return /No space left on device|Disk quota exceeded|Wrote only \d+ of \d+ bytes/.test(text);
 }

@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, unlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
-import type { Commands, DatasetId } from "@flocker/core";
+import type { Abort, Commands, DatasetId } from "@flocker/core";
 import { failure, ProblemError } from "@flocker/core";
 import { systemClock, systemCommands, systemIds } from "@flocker/host";
 
@@ -18,27 +19,32 @@ export interface Life {
   readonly commands: Commands;
   /** How many operations it has asked for. */
   operations(): number;
+  /** Lets it do so many more operations; the next one is not done, and none after it. */
+  dieAfter(operations: number): void;
+  isDead(): boolean;
   die(): void;
 }
 
-/** A life that ends by itself at the n-th operation, or when {@link Life.die} is called. */
-export function mortal(diesAt: number = Number.POSITIVE_INFINITY): Life {
+/** A life that ends only when it is told to. */
+export function newLife(): Life {
   let count = 0;
+  let lastOperation = Number.POSITIVE_INFINITY;
   const death = new AbortController();
   const step = (): void => {
-    count += 1;
-    if (count >= diesAt) death.abort();
+    if (count >= lastOperation) death.abort();
     if (death.signal.aborted) throw Object.assign(new Error("the agent is dead"), { code: "EIO" });
+    count += 1;
   };
-  const wrapped = Object.entries(nodeFiles).map(
-    ([name, operation]: [string, (...args: never[]) => unknown]) => [
-      name,
-      (...args: never[]) => {
-        step();
-        return operation(...args);
-      },
-    ],
-  );
+  const files: Files = {
+    ...stepping(nodeFiles, step),
+    read: (path) => nodeFiles.read(path),
+    async createFile(path) {
+      step();
+      return stepping(await nodeFiles.createFile(path), step);
+    },
+  };
+  const untilDeath = (abort: Abort | undefined): AbortSignal =>
+    AbortSignal.any(abort instanceof AbortSignal ? [abort, death.signal] : [death.signal]);
   const commands: Commands = {
     async run(argv, options) {
       try {
@@ -46,7 +52,7 @@ export function mortal(diesAt: number = Number.POSITIVE_INFINITY): Life {
       } catch {
         return failure("command-failed", "the agent is dead", "none");
       }
-      return await systemCommands.run(argv, { ...options, abort: AbortSignal.any(signals(options.abort)) });
+      return await systemCommands.run(argv, { ...options, abort: untilDeath(options.abort) });
     },
     async *stream(argv, options) {
       try {
@@ -54,23 +60,34 @@ export function mortal(diesAt: number = Number.POSITIVE_INFINITY): Life {
       } catch {
         throw new ProblemError({ code: "command-failed", message: "the agent is dead", remedy: "none" });
       }
-      yield* systemCommands.stream(argv, { ...options, abort: AbortSignal.any(signals(options.abort)) });
+      yield* systemCommands.stream(argv, { ...options, abort: untilDeath(options.abort) });
     },
   };
-  const signals = (abort: unknown): AbortSignal[] =>
-    abort instanceof AbortSignal ? [abort, death.signal] : [death.signal];
-  const files = rejecting(Object.fromEntries(wrapped) as unknown as Files);
-  return { files, commands, operations: () => count, die: () => death.abort() };
+  return {
+    files,
+    commands,
+    operations: () => count,
+    dieAfter: (operations) => {
+      lastOperation = count + operations;
+    },
+    isDead: () => death.signal.aborted,
+    die: () => death.abort(),
+  };
 }
 
-/** Promises reject where the wrapped function throws. */
-function rejecting(files: Files): Files {
-  const isSynchronous = (name: string): boolean => name === "read";
-  const entries = Object.entries(files).map(([name, operation]: [string, (...args: never[]) => unknown]) => [
+/** The same object, whose every method first takes a step, which may throw. */
+function stepping<Methods extends object>(methods: Methods, step: () => void): Methods {
+  const wrapped = Object.entries(methods).map(([name, method]: [string, (...args: never[]) => unknown]) => [
     name,
-    isSynchronous(name) ? operation : async (...args: never[]) => await operation(...args),
+    // The kernel closes the files of a dead process.
+    name === "close"
+      ? method
+      : async (...args: never[]) => {
+          step();
+          return await method(...args);
+        },
   ]);
-  return Object.fromEntries(entries) as unknown as Files;
+  return Object.fromEntries(wrapped) as Methods;
 }
 
 /** A node with a directory backend of its own, in a folder of its own. */
@@ -85,7 +102,11 @@ export class DirectoryNode implements BackendNode {
     this.folder = folder;
     this.root = join(folder, "storage");
     this.mountRoot = join(folder, "mounts");
-    this.#life = mortal();
+    this.#life = newLife();
+  }
+
+  get life(): Life {
+    return this.#life;
   }
 
   get backend(): DirectoryBackend {
@@ -94,7 +115,7 @@ export class DirectoryNode implements BackendNode {
   }
 
   /** Starts the agent, after the death of the one before if there is one. */
-  async start(life: Life = mortal()): Promise<void> {
+  async start(life: Life = newLife()): Promise<void> {
     this.stop();
     this.#life = life;
     const { root, mountRoot } = this;
@@ -169,9 +190,17 @@ export class DirectoryNode implements BackendNode {
   };
 }
 
+/**
+ * A folder in memory where there is one, for tests that start an agent hundreds of times: on a disk they would mostly
+ * wait for it.
+ */
+export const fastFolder: string = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+
 /** Three nodes in a temporary folder. */
-export async function directoryHarness(): Promise<BackendHarness & { readonly nodes: DirectoryNodes }> {
-  const folder = await mkdtemp(join(tmpdir(), "flocker-directory-"));
+export async function directoryHarness(
+  parent: string = tmpdir(),
+): Promise<BackendHarness & { readonly nodes: DirectoryNodes }> {
+  const folder = await mkdtemp(join(parent, "flocker-directory-"));
   const nodes = ["a", "b", "c"].map(
     (name) => new DirectoryNode(join(folder, name)),
   ) as unknown as DirectoryNodes;
