@@ -1,7 +1,7 @@
 // A dataset under write is moved between real processes, which are killed at every step of the way.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createDataset, fileOn, move, readRecords, settled, startRig, type Rig } from "./rig.ts";
+import { createDataset, fileOn, move, readRecords, settled, startRig, whenDone, type Rig } from "./rig.ts";
 import type { RunnableNode } from "@flocker/cli/local";
 import { SequenceWriter } from "./sequence-writer.ts";
 
@@ -89,22 +89,3 @@ test("kill -9 of source, target and control after each step of a move: one prima
     }
   }
 });
-
-/** Does something as soon as an agent's log says that a step has been done for the n-th time. */
-function whenDone(
-  node: RunnableNode,
-  step: string,
-  occurrence: number,
-  then: () => Promise<void>,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let left = occurrence;
-    const end = node.agent.onLine((line) => {
-      if (!line.includes('"action-done"') || !line.includes(`"action":"${step}"`)) return;
-      left -= 1;
-      if (left > 0) return;
-      end();
-      then().then(resolve, reject);
-    });
-  });
-}

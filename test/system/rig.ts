@@ -134,3 +134,22 @@ export async function readRecords(path: string): Promise<number[]> {
 export async function namesIn(folder: string): Promise<string[]> {
   return (await readdir(folder)).sort();
 }
+
+/** Does something as soon as an agent's log says that a step has been done for the n-th time. */
+export function whenDone(
+  node: RunnableNode,
+  step: string,
+  occurrence: number,
+  then: () => Promise<void>,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let left = occurrence;
+    const end = node.agent.onLine((line) => {
+      if (!line.includes('"action-done"') || !line.includes(`"action":"${step}"`)) return;
+      left -= 1;
+      if (left > 0) return;
+      end();
+      then().then(resolve, reject);
+    });
+  });
+}

@@ -4,6 +4,7 @@ import {
   backoffMs,
   createAgentState,
   failure,
+  longestDialDelayMs,
   nextWake,
   stepAgent,
   type AgentEffect,
@@ -215,7 +216,7 @@ class Shell {
       const delayMs =
         this.#refused?.code === "duplicate-node-session"
           ? refusedDelayMs
-          : backoffMs(failures, random.next());
+          : backoffMs(failures, random.next(), longestDialDelayMs);
       this.#refused = null;
       await clock.sleep(delayMs, signal);
     }

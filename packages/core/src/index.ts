@@ -11,7 +11,7 @@ export * from "./model/size.ts";
 export * from "./ports.ts";
 export * from "./protocol/agent.ts";
 export * from "./protocol/peer.ts";
-export { backoffMs } from "./loop/backoff.ts";
+export { backoffMs, longestDialDelayMs } from "./loop/backoff.ts";
 export * from "./loop/machine.ts";
 export * from "./loop/state.ts";
 export * from "./plan/lane-input.ts";
