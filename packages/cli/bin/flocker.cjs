@@ -27,13 +27,15 @@ if (newEnough && conditioned) {
     );
     process.exit(1);
   }
-  // The new program takes this one's place: signals sent to the terminal's group reach it, others are passed on.
+  // The new program takes this one's place. A terminal sends Ctrl-C to both; any other signal has to be passed on.
   const flags = source ? ["--conditions=source"] : [];
   const child = require("node:child_process").spawn(node, [...flags, entry, ...process.argv.slice(2)], {
     stdio: "inherit",
   });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"])
-    process.on(signal, () => signal !== "SIGINT" && child.kill(signal));
+    process.on(signal, () => {
+      if (signal !== "SIGINT" || !process.stdin.isTTY) child.kill(signal);
+    });
   child.on("exit", (code, signal) => {
     if (signal !== null) {
       process.removeAllListeners(signal);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
@@ -69,21 +69,28 @@ test("bash completes with the script", async (t) => {
   const answer = '#!/bin/sh\nprintf "%s\\n" "$@" >"$0.args"\nprintf "list\\nlease pool\\n"\n';
   await writeFile(join(folder, "flocker"), answer, { mode: 0o755 });
   const line = `PATH="${folder}:$PATH"; ${script}
-COMP_WORDS=(flocker move "" ); COMP_CWORD=2; COMP_WORDS=(flocker l); COMP_CWORD=1; _flocker; printf '%s|' "\${COMPREPLY[@]}"`;
+COMP_WORDS=(flocker l); COMP_CWORD=1; _flocker; printf '%s|' "\${COMPREPLY[@]}"`;
   const { stdout } = await promisify(execFile)("bash", ["-c", line]);
   assert.equal(stdout, "list|lease pool|");
-  const { stdout: asked } = await promisify(execFile)("cat", [join(folder, "flocker.args")]);
-  assert.equal(asked, "__complete\n--\nl\n");
+  assert.equal(await readFile(join(folder, "flocker.args"), "utf8"), "__complete\n--\nl\n");
 });
 
-test("the zsh script is one that zsh can read", async (t) => {
+test("zsh completes with the script", async (t) => {
   const folder = await temporaryFolder(t);
   const { out: script } = await flocker(["completion", "zsh"]);
-  await writeFile(join(folder, "_flocker"), script);
+  const answer = '#!/bin/sh\nprintf "%s\\n" "$@" >"$0.args"\nprintf "list\\nlease pool\\n"\n';
+  await writeFile(join(folder, "flocker"), answer, { mode: 0o755 });
+  // Outside of a completion there is no compadd: this one shows what it is given.
+  const line = `path=("${folder}" $path); compdef() { :; }; compadd() { printf '%s|' "$@"; }
+${script}
+words=(flocker show l); CURRENT=3; _flocker`;
   try {
-    await promisify(execFile)("zsh", ["-n", join(folder, "_flocker")]);
+    const { stdout } = await promisify(execFile)("zsh", ["-fc", line]);
+    assert.equal(stdout, "--|list|lease pool|");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     t.skip("zsh is not installed");
+    return;
   }
+  assert.equal(await readFile(join(folder, "flocker.args"), "utf8"), "__complete\n--\nshow\nl\n");
 });

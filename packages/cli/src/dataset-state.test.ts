@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { actualOn, datasetOf, nodeA, nodeB, reasonOf } from "./dataset-fixtures.test.ts";
-import { byWeight, describeState, isMounted, spanText } from "./dataset-state.ts";
+import { byWeight, describeState, isMounted, spanText, tookText } from "./dataset-state.ts";
 
 const nameOf = (node: string): string => (node === nodeA ? "node-a" : "node-b");
 const moving = { converged: false, actual: [actualOn(nodeA)] };
@@ -85,4 +85,11 @@ test("lengths of time have at most two units", () => {
   assert.equal(spanText(3_600_000), "1h");
   assert.equal(spanText(3_725_000), "1h2m");
   assert.equal(spanText(2 * 86_400_000 + 5_000), "2d");
+});
+
+test("what took little is told with tenths of a second", () => {
+  assert.equal(tookText(40), "0.0s");
+  assert.equal(tookText(1260), "1.3s");
+  assert.equal(tookText(9960), "10s");
+  assert.equal(tookText(61_000), "1m1s");
 });

@@ -148,6 +148,11 @@ export function spanText(ms: number): string {
   return text;
 }
 
+/** How long something took: with tenths of a second while those mean something. */
+export function tookText(ms: number): string {
+  return ms < 9950 ? `${(ms / 1000).toFixed(1)}s` : spanText(ms);
+}
+
 /** A limit or an amount of bytes for tables; a dash where there is none. */
 export function sizeText(bytes: number | null): string {
   return bytes === null ? "-" : formatSize(bytes);

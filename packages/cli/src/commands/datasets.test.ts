@@ -97,7 +97,10 @@ test("a move changes the wish, and waiting for it shows what goes on until it is
   assert.equal(exitCode, 0, error);
   const [first, last] = out.trimEnd().split("\n");
   assert.equal(first, "moving pg1 from node-a to node-b");
-  assert.match(last ?? "", new RegExp(`^pg1 is in place on node-b at /flocker/${dataset_id} \\(\\d+s\\)$`));
+  assert.match(
+    last ?? "",
+    new RegExp(`^pg1 is in place on node-b at /flocker/${dataset_id} \\(\\d+\\.\\ds\\)$`),
+  );
   assert.match(error, /^\[0s\] pg1: /);
   const where = await cluster.run(["move", "pg1", "node-b"]);
   assert.equal(where.out, "pg1 belongs on node-b already\n");

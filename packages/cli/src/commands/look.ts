@@ -169,7 +169,7 @@ export function nodesCommand(cli: CommandLine): Command {
     performConnected(cli, options, async (client) => {
       const list = answerResult(await client.listNodes({}));
       if (!list.ok) return list;
-      const { nodes } = list.value;
+      const nodes = list.value.nodes.toSorted((a, b) => a.name.localeCompare(b.name));
       if (options.json === true) {
         printJson(cli.terminal, list.value);
         return success();

@@ -4,7 +4,7 @@ import { parseDurationMs } from "@flocker/host";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import type { CommandLine } from "../command-line.ts";
 import type { ClusterClient, ConnectedOptions } from "../connection.ts";
-import { describeState, spanText } from "../dataset-state.ts";
+import { describeState, tookText } from "../dataset-state.ts";
 import { callName, readNodes } from "../names.ts";
 import { printLines } from "../output.ts";
 import { progressOn, silentProgress } from "../progress.ts";
@@ -53,7 +53,7 @@ export async function waitAndTell(
   const progress = options.json ? silentProgress : progressOn(cli.terminal);
   const done = await waitForDatasets(cli, client, datasets, { ...options, progress, nameOf });
   if (done.ok && !options.json) {
-    const took = spanText(cli.clock.monotonic() - start);
+    const took = tookText(cli.clock.monotonic() - start);
     if (done.value.length > linesMax) {
       printLines(cli.terminal, `All ${done.value.length} datasets are ${options.condition} (${took})`);
       return done;
