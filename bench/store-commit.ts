@@ -6,8 +6,8 @@ import { openSqliteStore, type ConfigurationStore } from "@flocker/control";
 import { systemClock } from "@flocker/host";
 import { sampleBirth, sampleDataset, sampleIds } from "../packages/control/src/store/sample-values.ts";
 
-// A commit to the store costs the same at 100 and at 100,000 datasets: what it costs at each, and the ratio. Both are
-// measured in turns in one run, so that what else the machine does falls on both alike.
+// A commit to the store costs the same at 100 and at 100,000 datasets: what it costs at each, and the ratio.
+// Both are measured in turns in one run, so that what else the machine does falls on both alike.
 
 const { values: options } = parseArgs({
   options: {

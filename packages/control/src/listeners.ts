@@ -3,8 +3,8 @@ export interface Listeners<Event> {
   /** Returns what ends it. */
   add(listener: (event: Event) => void): () => void;
   /**
-   * Tells everybody. What a listener causes is told after everybody has heard of the first thing, so that all hear
-   * everything in the same order.
+   * Tells everybody. What a listener causes is told after everybody has heard of the first thing, so that all
+   * hear everything in the same order.
    */
   tell(event: Event): void;
 }

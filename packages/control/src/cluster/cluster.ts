@@ -59,6 +59,7 @@ export interface DatasetView {
   readonly converged: boolean;
 }
 
+/** What a dataset is to be created with. */
 export interface NewDataset {
   /** Absent: a random one. */
   readonly dataset?: DatasetId;
@@ -67,6 +68,7 @@ export interface NewDataset {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
+/** What of a dataset is to change; what is absent stays. */
 export interface DatasetUpdate {
   readonly primary?: NodeId;
   readonly maximumSizeBytes?: number | null;
@@ -84,8 +86,8 @@ export interface Caller {
 }
 
 /**
- * The cluster as the control service knows it: configuration and ownership (in the store) and what the agents report
- * (in memory). All methods are synchronous: a change is durable when they return.
+ * The cluster as the control service knows it: configuration and ownership (in the store) and what the agents
+ * report (in memory). All methods are synchronous: a change is durable when they return.
  */
 export interface Cluster {
   readonly clusterId: string;
@@ -111,6 +113,7 @@ export interface Cluster {
   subscribe(listener: (change: ClusterChange) => void): () => void;
 }
 
+/** What a change concerns; what changed is read from the cluster. */
 export interface ClusterChange {
   readonly datasets: readonly DatasetId[];
   readonly nodes: readonly NodeId[];

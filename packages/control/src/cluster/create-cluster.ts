@@ -36,6 +36,7 @@ import {
 } from "./rules.ts";
 import { datasetView, sliceDataset, sliceNode } from "./views.ts";
 
+/** What the cluster is made of. */
 export interface ClusterOptions {
   readonly store: ConfigurationStore;
   readonly clock: Clock;
@@ -404,8 +405,9 @@ class ClusterState implements ClusterCore {
   }
 
   /**
-   * Works out who owns these datasets, saves what is new of it, and only then lets it be seen. Where saving fails,
-   * everything stays as it was known to be, and the next judgement tries again; that is why it may add datasets.
+   * Works out who owns these datasets, saves what is new of it, and only then lets it be seen. Where saving
+   * fails, everything stays as it was known to be, and the next judgement tries again; that is why it may add
+   * datasets.
    */
   #judge(datasets: Set<DatasetId>): Problem | null {
     for (const dataset of this.#unsaved) datasets.add(dataset);

@@ -20,8 +20,8 @@ export interface DatasetEntry {
   transfer: DatasetView["transfer"];
   readonly reports: Map<NodeId, DatasetReport>;
   /**
-   * Since the owner got its birthright, the configuration has named another node. Undefined where that is from before
-   * the control service's start and has not been looked up.
+   * Since the owner got its birthright, the configuration has named another node. Undefined where that is
+   * from before the control service's start and has not been looked up.
    */
   primaryWasElsewhere: boolean | undefined;
   /** The nodes whose slices have this dataset. */
@@ -31,8 +31,9 @@ export interface DatasetEntry {
 const nobody: ReadonlySet<NodeId> = new Set();
 
 /**
- * The datasets with the indexes that keep every change at the cost of what it concerns: by name, and by concerned node.
- * Configured ones are in the order of their creation; `strays` are reported by nodes but not configured.
+ * The datasets with the indexes that keep every change at the cost of what it concerns: by name, and by
+ * concerned node. Configured ones are in the order of their creation; `strays` are reported by nodes but not
+ * configured.
  */
 export class DatasetTable {
   readonly leases: Map<DatasetId, Lease> = new Map();
@@ -92,7 +93,9 @@ export class DatasetTable {
     return entry;
   }
 
-  /** Brings the index of concerned nodes up to date with the entry, and forgets a stray that nobody reports. */
+  /**
+   * Brings the index of concerned nodes up to date with the entry, and forgets a stray that nobody reports.
+   */
   refresh(entry: DatasetEntry): void {
     const concerned = concernedBy(entry, this.leases.get(entry.dataset));
     for (const node of entry.concerned)
@@ -119,9 +122,9 @@ function emptyEntry(dataset: DatasetId): DatasetEntry {
 }
 
 /**
- * Whose slice a dataset belongs to: the configured primary, the owner, who has a copy of it or has renounced, the
- * successor of a relinquished copy, and the node that a lease names. Of a purged one only those who still have something
- * of it, so that slices do not fill with the past.
+ * Whose slice a dataset belongs to: the configured primary, the owner, who has a copy of it or has renounced,
+ * the successor of a relinquished copy, and the node that a lease names. Of a purged one only those who still
+ * have something of it, so that slices do not fill with the past.
  */
 function concernedBy(entry: DatasetEntry, lease: Lease | undefined): ReadonlySet<NodeId> {
   const { configuration, ownership, reports } = entry;
@@ -146,8 +149,8 @@ function concernedBy(entry: DatasetEntry, lease: Lease | undefined): ReadonlySet
 }
 
 /**
- * The newest relinquished copy that waits for that node to take over, or null. One that the record shows to be over is
- * none any more.
+ * The newest relinquished copy that waits for that node to take over, or null. One that the record shows to
+ * be over is none any more.
  */
 export function relinquishedTo(
   node: NodeId,

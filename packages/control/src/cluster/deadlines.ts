@@ -8,7 +8,10 @@ interface Deadline {
 /** Times at which something is due, at most one a dataset, in a heap: what is next costs nothing to know. */
 export class Deadlines {
   readonly #current = new Map<DatasetId, Milliseconds>();
-  /** With what was replaced or removed still in it; that is left out when it comes to the top, or at a clean-up. */
+  /**
+   * With what was replaced or removed still in it; that is left out when it comes to the top, or at a
+   * clean-up.
+   */
   #heap: Deadline[] = [];
 
   /** How many entries are kept, replaced ones included. */

@@ -15,7 +15,10 @@ export interface NodeLiveness {
   readonly connected: boolean;
   readonly stale: boolean;
   readonly lastSeenAt: Milliseconds;
-  /** Since the control service started it has reported all that it has. Else what it has is unknown, not nothing. */
+  /**
+   * Since the control service started it has reported all that it has. Else what it has is unknown, not
+   * nothing.
+   */
   readonly hasReported: boolean;
 }
 
@@ -28,9 +31,9 @@ export interface DerivationInput {
 }
 
 /**
- * Whether what is equals what should be: the configured primary serves at the ownership's epoch with the right size
- * and nobody else does, or a deleted dataset is hidden (after its grace time: gone) everywhere. What a silent node said
- * last is no proof, and what is not configured is never as configured.
+ * Whether what is equals what should be: the configured primary serves at the ownership's epoch with the
+ * right size and nobody else does, or a deleted dataset is hidden (after its grace time: gone) everywhere.
+ * What a silent node said last is no proof, and what is not configured is never as configured.
  */
 export function isConverged(input: DerivationInput): boolean {
   const { configuration, conflict } = input;

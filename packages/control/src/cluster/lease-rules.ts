@@ -4,9 +4,9 @@ import type { Caller } from "./cluster.ts";
 import { checkNode, checkRevision, findDataset, type RulesView } from "./rules.ts";
 
 /**
- * The change for a lease to be acquired or renewed: null where it is as asked for already. Another node's lease that
- * has ended, but was not cleared away yet, does not count. As in the original, a lenient caller may name datasets that
- * are not (yet) there.
+ * The change for a lease to be acquired or renewed: null where it is as asked for already. Another node's
+ * lease that has ended, but was not cleared away yet, does not count. As in the original, a lenient caller
+ * may name datasets that are not (yet) there.
  */
 export function decideAcquire(
   lease: Lease,

@@ -34,7 +34,9 @@ export function checkSize(maximumSizeBytes: number | null, doing: string): Refus
   return undefined;
 }
 
-/** `bad-request` for more than 16 keys, and for keys or values that are too long. Lengths are in characters. */
+/**
+ * `bad-request` for more than 16 keys, and for keys or values that are too long. Lengths are in characters.
+ */
 export function checkMetadata(metadata: Readonly<Record<string, string>>, doing: string): Refusal {
   const refuse = (why: string, remedy: string, field: string): Refusal =>
     failure("bad-request", `${doing}: ${why}`, remedy, field);

@@ -3,8 +3,9 @@ const candidatesMaximum = 3;
 const differencesMaximum = 3;
 
 /**
- * Those that somebody may have meant: ids that differ in up to three places, or begin with the same eight characters,
- * and names that contain the text or differ from it in as little. Cheap enough to look at every id there is.
+ * Those that somebody may have meant: ids that differ in up to three places, or begin with the same eight
+ * characters, and names that contain the text or differ from it in as little. Cheap enough to look at every
+ * id there is.
  */
 export function nearCandidates(wanted: string, known: Iterable<string>): readonly string[] {
   const found: string[] = [];

@@ -23,8 +23,8 @@ export interface OwnershipInput {
   readonly configuredPrimary: NodeId | null;
   readonly reports: ReadonlyMap<NodeId, DatasetReport>;
   /**
-   * Since the owner got its birthright, the configuration has once named another node. Only then can the owner have
-   * renounced on this record's account; see {@link isBirthrightAskedBack}.
+   * Since the owner got its birthright, the configuration has once named another node. Only then can the
+   * owner have renounced on this record's account; see {@link isBirthrightAskedBack}.
    */
   readonly primaryWasElsewhere: boolean;
   readonly now: Milliseconds;
@@ -37,8 +37,9 @@ export interface OwnershipDecision {
 }
 
 /**
- * What the reports make of the ownership record (design, section 5). The nodes' own records win: a higher epoch raises
- * ours. Whatever copy is reported, the dataset has been born, and that is never undone. An older epoch changes nothing.
+ * What the reports make of the ownership record (design, section 5). The nodes' own records win: a higher
+ * epoch raises ours. Whatever copy is reported, the dataset has been born, and that is never undone. An older
+ * epoch changes nothing.
  */
 export function decideOwnership(input: OwnershipInput): OwnershipDecision {
   const { stored, reports, now } = input;
@@ -63,8 +64,8 @@ export function decideOwnership(input: OwnershipInput): OwnershipDecision {
 }
 
 /**
- * The record that comes with the creation of a dataset: a right to create it once at epoch 1.0. Copies that are
- * reported already (of a dataset that a restored store had forgotten, say) are taken over instead.
+ * The record that comes with the creation of a dataset: a right to create it once at epoch 1.0. Copies that
+ * are reported already (of a dataset that a restored store had forgotten, say) are taken over instead.
  */
 export function birthRecord(
   dataset: DatasetId,
@@ -81,8 +82,8 @@ export function birthRecord(
 }
 
 /**
- * Whether the owner has given its birthright up although the configuration names it: after a change to another node
- * and back. It then needs a new right, of the next epoch, since it will never use the old one.
+ * Whether the owner has given its birthright up although the configuration names it: after a change to
+ * another node and back. It then needs a new right, of the next epoch, since it will never use the old one.
  */
 export function isBirthrightAskedBack(input: Omit<OwnershipInput, "primaryWasElsewhere" | "now">): boolean {
   const { stored, configuredPrimary, reports } = input;
@@ -122,7 +123,9 @@ function isAnyCopy(reports: ReadonlyMap<NodeId, DatasetReport>): boolean {
   return false;
 }
 
-/** Who says to be primary at the newest epoch. Older claims are superseded and their nodes stop by themselves. */
+/**
+ * Who says to be primary at the newest epoch. Older claims are superseded and their nodes stop by themselves.
+ */
 function newestClaim(reports: ReadonlyMap<NodeId, DatasetReport>): OwnershipConflict | null {
   let newest: { readonly epoch: Epoch; readonly nodes: NodeId[] } | null = null;
   for (const [node, { copy }] of reports) {

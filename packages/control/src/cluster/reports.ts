@@ -8,8 +8,8 @@ export type StateMessage = Extract<AgentToControl, { kind: "state" }>;
 const sendingActions: ReadonlySet<string> = new Set(["send", "hand-over"]);
 
 /**
- * Takes an agent's state into the tables and answers the datasets of which something has changed. A complete report
- * makes what it does not contain forgotten, but only once its end has arrived.
+ * Takes an agent's state into the tables and answers the datasets of which something has changed. A complete
+ * report makes what it does not contain forgotten, but only once its end has arrived.
  */
 export function takeState(node: NodeEntry, message: StateMessage, datasets: DatasetTable): Set<DatasetId> {
   const changed = new Set<DatasetId>();

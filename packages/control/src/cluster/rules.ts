@@ -121,7 +121,8 @@ export function decideUndelete(
   if (deletion.purged)
     return failure(
       "already-purged",
-      `${doing}: its grace time ended ${new Date(deletion.graceEndsAt).toISOString()}, and the nodes may have destroyed its bytes.`,
+      `${doing}: its grace time ended ${new Date(deletion.graceEndsAt).toISOString()}, ` +
+        "and the nodes may have destroyed its bytes.",
       "Create a new dataset and fill it from a backup of yours.",
     );
   const taken = checkName(dataset, { metadata, view, caller, doing });

@@ -22,13 +22,17 @@ export interface Row {
   textOrNull(column: string): string | null;
 }
 
-/** One open SQLite database that nobody else can open. Its methods throw ProblemError where the file fails us. */
+/**
+ * One open SQLite database that nobody else can open. Its methods throw ProblemError where the file fails us.
+ */
 export interface Database {
   readonly path: string;
   prepare(sql: string): Statement;
   /** Runs statements that answer nothing. */
   execute(sql: string): void;
-  /** Runs the work as one transaction that is durable when this returns, and not at all where the work throws. */
+  /**
+   * Runs the work as one transaction that is durable when this returns, and not at all where the work throws.
+   */
   transaction<Answer>(work: () => Answer): Answer;
   /** Writes a consistent copy to a file that does not exist (`file-exists`), while work goes on. */
   copyTo(path: string): Promise<Result<void>>;
@@ -42,8 +46,8 @@ const lockTimeoutMs = 1_000;
 const memoryPath = ":memory:";
 
 /**
- * Opens (or creates) a database: write-ahead log, flushed to the disk at every commit, and locked for as long as it is
- * open, so that no second control service can write to it.
+ * Opens (or creates) a database: write-ahead log, flushed to the disk at every commit, and locked for as long
+ * as it is open, so that no second control service can write to it.
  */
 export function openDatabase(path: string): Result<Database> {
   let sqlite: DatabaseSync | undefined;
@@ -157,8 +161,8 @@ function wrapRow(row: Readonly<Record<string, unknown>>, path: string): Row {
 }
 
 /**
- * SQLite refuses a step that meets a commit of ours at the wrong moment. Node goes on by itself, except after the first
- * step, where it fails with result code 0 ("not an error"): then the copy begins again.
+ * SQLite refuses a step that meets a commit of ours at the wrong moment. Node goes on by itself, except after
+ * the first step, where it fails with result code 0 ("not an error"): then the copy begins again.
  */
 const copyAttempts = 20;
 

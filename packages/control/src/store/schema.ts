@@ -2,7 +2,10 @@ import { existsSync } from "node:fs";
 import { failure, ProblemError } from "@flocker/core";
 import { unreadable, type Database } from "./database.ts";
 
-/** One step of the schema: from the version before to this one, as statements. Steps are never changed, only added. */
+/**
+ * One step of the schema: from the version before to this one, as statements. Steps are never changed, only
+ * added.
+ */
 export interface Migration {
   readonly version: number;
   readonly statements: string;
@@ -12,9 +15,9 @@ export interface Migration {
 const applicationId = 0x464c4f43;
 
 /**
- * Values are kept as JSON, as in the protocols; what is searched for has its own column. A dataset's position is its
- * place in the order of creation. `history` keeps each change's value before and after, so that the configuration as of
- * any revision follows from either end.
+ * Values are kept as JSON, as in the protocols; what is searched for has its own column. A dataset's position
+ * is its place in the order of creation. `history` keeps each change's value before and after, so that the
+ * configuration as of any revision follows from either end.
  */
 export const migrations: readonly Migration[] = [
   {
@@ -65,8 +68,9 @@ export const migrations: readonly Migration[] = [
 ];
 
 /**
- * Brings the database to the newest version of the steps; a new one gets everything. Before an existing store is
- * changed, a copy of it is made beside it. Throws `store-newer` and `store-unreadable` with the file left as it was.
+ * Brings the database to the newest version of the steps; a new one gets everything. Before an existing store
+ * is changed, a copy of it is made beside it. Throws `store-newer` and `store-unreadable` with the file left
+ * as it was.
  */
 export function migrate(database: Database, steps: readonly Migration[], clusterId: () => string): void {
   const version = versionOf(database);

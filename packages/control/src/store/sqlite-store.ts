@@ -37,8 +37,8 @@ import {
 /**
  * Opens the configuration store in that file, or makes it; `:memory:` is one that ends with the process.
  *
- * Problems: `store-locked` (another process has it), `store-newer` (left untouched), `store-unreadable` (damaged, or
- * another program's), `file-unreadable`, `no-space`.
+ * Problems: `store-locked` (another process has it), `store-newer` (left untouched), `store-unreadable`
+ * (damaged, or another program's), `file-unreadable`, `no-space`.
  */
 export function openSqliteStore(
   path: string,
@@ -340,7 +340,8 @@ function checkTables(database: Database): void {
 function revisionMismatch(revisions: { readonly expected: number; readonly current: number }) {
   return failure(
     "revision-mismatch",
-    `The change was decided on revision ${revisions.expected} of the configuration, which is at revision ${revisions.current} now.`,
+    `The change was decided on revision ${revisions.expected} of the configuration, ` +
+      `which is at revision ${revisions.current} now.`,
     "Read the configuration again and decide anew.",
     "expectedRevision",
   );

@@ -36,8 +36,9 @@ function commit(store: ConfigurationStore, changes: readonly Change[], at = 5_00
 }
 
 /**
- * What every configuration store must do, as tests: run it with a function that opens an empty store. It checks
- * revisions, tags, history, configuration as of a revision, ownership records, watching, backups and reopening.
+ * What every configuration store must do, as tests: run it with a function that opens an empty store. It
+ * checks revisions, tags, history, configuration as of a revision, ownership records, watching, backups and
+ * reopening.
  */
 export function storeConformance(
   name: string,

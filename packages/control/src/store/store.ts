@@ -8,7 +8,9 @@ import type {
   Result,
 } from "@flocker/core";
 
-/** One change of the configuration. The store keeps values; the rules are the cluster's (`cluster/rules.ts`). */
+/**
+ * One change of the configuration. The store keeps values; the rules are the cluster's (`cluster/rules.ts`).
+ */
 export type Change =
   | {
       readonly kind: "put-dataset";
@@ -20,6 +22,7 @@ export type Change =
   | { readonly kind: "put-lease"; readonly value: Lease }
   | { readonly kind: "remove-lease"; readonly dataset: DatasetId };
 
+/** Changes to be made together or not at all. */
 export interface CommitRequest {
   /** The revision that the change was decided on, or null to commit on whatever is current. */
   readonly expectedRevision: number | null;
@@ -62,12 +65,14 @@ export interface KnownNode {
   readonly lastSeenAt: Milliseconds;
 }
 
+/** The whole configuration at one revision. */
 export interface StoredConfiguration {
   /** 0 before the first commit. */
   readonly revision: number;
   /**
-   * An opaque text of 32 hexadecimal digits that changes with every commit and is the same after a restart: a digest
-   * chained from commit to commit, so that a restored backup that then goes another way never repeats one.
+   * An opaque text of 32 hexadecimal digits that changes with every commit and is the same after a restart: a
+   * digest chained from commit to commit, so that a restored backup that then goes another way never repeats
+   * one.
    */
   readonly tag: string;
   readonly datasets: readonly DatasetConfiguration[];
@@ -75,8 +80,9 @@ export interface StoredConfiguration {
 }
 
 /**
- * Where the configuration lives. Everything is durable when a method has answered; the cost of a commit is that of its
- * changes, whatever the size of the configuration. It offers no more than etcd could (compare-and-commit, watch).
+ * Where the configuration lives. Everything is durable when a method has answered; the cost of a commit is
+ * that of its changes, whatever the size of the configuration. It offers no more than etcd could
+ * (compare-and-commit, watch).
  */
 export interface ConfigurationStore {
   /** A uuid, made when the store is first opened. */

@@ -9,8 +9,8 @@ import {
 import { unreadable, type Row } from "./database.ts";
 import type { KnownNode } from "./store.ts";
 
-// How values become text. Keys are written in a fixed order: the same value is always the same text, and the chain of
-// tags is a digest of these texts.
+// How values become text. Keys are written in a fixed order: the same value is always the same text, and the
+// chain of tags is a digest of these texts.
 
 export function encodeDataset(value: DatasetConfiguration): string {
   const { dataset, primary, maximumSizeBytes, metadata, deletion, revision } = value;
