@@ -3,7 +3,7 @@ import { success } from "@flocker/core";
 import { loadCredentials } from "@flocker/host";
 import type { Command } from "commander";
 import { resolveSettings } from "../client-settings.ts";
-import { newCommand, perform, type CommandLine } from "../command-line.ts";
+import { examples, newCommand, perform, type CommandLine } from "../command-line.ts";
 import { connectionManual, withClient, withConnectionOptions, type ConnectedOptions } from "../connection.ts";
 import { printJson, printLines } from "../output.ts";
 
