@@ -11,7 +11,7 @@ import { printJson, printLines } from "../output.ts";
 export function connectionCommand(cli: CommandLine): Command {
   const command = newCommand("connection", "show how the control service is reached, and try it").addHelpText(
     "after",
-    `\n${connectionManual}`,
+    `\n${connectionManual}${examples(["flocker connection", "who am I, and does the service answer?"])}`,
   );
   return withConnectionOptions(command).action((options: ConnectedOptions) => {
     const json = options.json ?? false;
