@@ -2,7 +2,7 @@ import { assert } from "../assert.ts";
 import type { Milliseconds } from "../model/ids.ts";
 import { failure, success, type Result } from "../model/problem.ts";
 import { judgePromote, judgeReceive, judgeTakeBack, type Judgement, type Verdict } from "../plan/judge.ts";
-import type { PeerReply } from "../protocol/peer.ts";
+import type { PeerReply, PeerRequest } from "../protocol/peer.ts";
 import type { AgentEvent, AgentState, Job, Lane } from "./state.ts";
 
 /** So many requests of other agents wait for one lane; more are told to come again. */
@@ -34,49 +34,54 @@ export function withdrawn(state: AgentState, id: number): void {
 export function startJob(state: AgentState, lane: Lane, now: Milliseconds): void {
   const job = lane.jobs.shift();
   assert(job !== undefined, "a lane that starts a job has one");
-  const judgement: Judgement = {
-    local: lane.local,
-    slice: lane.slice,
-    promised: lane.promised,
-    from: job.from,
-  };
+  const answer = consider(state, lane, job);
+  if (answer !== needsWork) return reply(state, job.id, answer);
+  lane.running = { kind: "job", job, since: now, startedAt: now + state.wallOffsetMs, overdueAt: null };
+  if (job.request.kind === "receive") state.receiving += 1;
+  if (state.lookingAtAll) lane.touchedDuringLook = true;
+  state.effects.push({ kind: "serve", id: job.id, dataset: lane.dataset, request: job.request });
+}
+
+/**
+ * Answers what needs no work while the lane waits for another agent's word: two agents that ask each other would wait
+ * for each other for ever. The copy does not change meanwhile, so what was last seen of it is true.
+ */
+export function answerAtOnce(state: AgentState, lane: Lane): void {
+  for (const job of lane.jobs.splice(0)) {
+    const answer = consider(state, lane, job);
+    if (answer === needsWork) lane.jobs.push(job);
+    else reply(state, job.id, answer);
+  }
+}
+
+const needsWork = Symbol("needs work");
+
+function consider(state: AgentState, lane: Lane, job: Job): Result<PeerReply> | typeof needsWork {
+  const { local, slice, promised } = lane;
+  const judgement: Judgement = { local, slice, promised, from: job.from };
   const { request } = job;
   switch (request.kind) {
     case "describe":
-      return reply(state, job.id, describe(lane));
+      return describe(lane);
     case "take-back":
-      return takeBack(state, lane, job, judgement);
+      return takeBack(state, lane, judgement, request);
     case "promote":
-      return judged(
-        state,
-        lane,
-        { job, verdict: judgePromote(judgement, request), already: { kind: "promote" } },
-        now,
-      );
+      return answerOf(judgePromote(judgement, request), { kind: "promote" });
     case "receive": {
       const verdict = state.receiving >= receivesMaximum ? tellBusy : judgeReceive(judgement, request);
-      return judged(state, lane, { job, verdict, already: { kind: "receive", receivedBytes: 0 } }, now);
+      return answerOf(verdict, { kind: "receive", receivedBytes: 0 });
     }
   }
 }
 
-function judged(
-  state: AgentState,
-  lane: Lane,
-  what: { readonly job: Job; readonly verdict: Verdict; readonly already: PeerReply },
-  now: Milliseconds,
-): void {
-  const { job, verdict, already } = what;
+function answerOf(verdict: Verdict, already: PeerReply): Result<PeerReply> | typeof needsWork {
   switch (verdict.kind) {
     case "refuse":
-      return reply(state, job.id, { ok: false, problem: verdict.problem });
+      return { ok: false, problem: verdict.problem };
     case "already":
-      return reply(state, job.id, success(already));
+      return success(already);
     case "accept":
-      lane.running = { kind: "job", job, since: now, startedAt: now + state.wallOffsetMs, overdueAt: null };
-      if (job.request.kind === "receive") state.receiving += 1;
-      if (state.lookingAtAll) lane.touchedDuringLook = true;
-      state.effects.push({ kind: "serve", id: job.id, dataset: lane.dataset, request: job.request });
+      return needsWork;
   }
 }
 
@@ -115,10 +120,14 @@ function describe(lane: Lane): Result<PeerReply> {
 }
 
 /** The promise is durable before the other node hears of it. */
-function takeBack(state: AgentState, lane: Lane, job: Job, judgement: Judgement): void {
-  assert(job.request.kind === "take-back", "the job is the question");
-  const answer = judgeTakeBack(judgement, job.request);
-  if ("problem" in answer) return reply(state, job.id, { ok: false, problem: answer.problem });
+function takeBack(
+  state: AgentState,
+  lane: Lane,
+  judgement: Judgement,
+  request: Extract<PeerRequest, { kind: "take-back" }>,
+): Result<PeerReply> {
+  const answer = judgeTakeBack(judgement, request);
+  if ("problem" in answer) return { ok: false, problem: answer.problem };
   if (answer.promise !== null) {
     lane.promised = answer.promise;
     state.effects.push({
@@ -126,7 +135,7 @@ function takeBack(state: AgentState, lane: Lane, job: Job, judgement: Judgement)
       changes: [{ table: "promises", key: lane.dataset, value: answer.promise }],
     });
   }
-  reply(state, job.id, success<PeerReply>({ kind: "take-back", granted: answer.granted }));
+  return success<PeerReply>({ kind: "take-back", granted: answer.granted });
 }
 
 function busy(why: string): { ok: false; problem: ReturnType<typeof failure>["problem"] } {

@@ -4,7 +4,7 @@ import type { Problem, Result } from "../model/problem.ts";
 import type { Action, Decision, LaneInput, MoveMemory, PeerKnowledge, Wait } from "../plan/lane-input.ts";
 import { planDataset } from "../plan/lane-plan.ts";
 import { backoffMs } from "./backoff.ts";
-import { startJob } from "./jobs.ts";
+import { answerAtOnce, startJob } from "./jobs.ts";
 import { reasonOfFailure, setReasons } from "./report.ts";
 import type { ActionAnswer, AgentState, Lane, Pool } from "./state.ts";
 
@@ -15,12 +15,20 @@ const quickOverdueMs = 60_000;
 
 /** Lets a lane do what is next: look, answer another agent, or what the plan says. */
 export function advance(state: AgentState, lane: Lane, now: Milliseconds): void {
+  if (isAsking(lane)) answerAtOnce(state, lane);
   if (lane.running !== null) return;
   state.changed.add(lane);
   if (lane.mustLook) return lookOrWait(state, lane, now);
   answerJobs(state, lane, now);
   if (lane.running === null) carryOut(state, lane, planDataset(inputOf(state, lane)), now);
 }
+
+/** Whether the lane waits for another agent's word and meanwhile does nothing to its own copy. */
+function isAsking(lane: Lane): boolean {
+  return lane.running?.kind === "action" && asks.has(lane.running.action.do);
+}
+
+const asks: ReadonlySet<Action["do"]> = new Set(["describe", "send", "hand-over", "take-back"]);
 
 function answerJobs(state: AgentState, lane: Lane, now: Milliseconds): void {
   while (lane.jobs.length > 0 && lane.running === null) startJob(state, lane, now);
@@ -116,7 +124,14 @@ function rememberMove(state: AgentState, lane: Lane): void {
   const target = lane.slice?.desired?.primary;
   if (target === undefined || target === state.identity.node) return;
   if (lane.move?.target !== target)
-    lane.move = { target, snapshot: null, rounds: [], failedSinceUnmount: false, takeBack: null };
+    lane.move = {
+      target,
+      snapshot: null,
+      rounds: [],
+      unmounted: false,
+      failedSinceUnmount: false,
+      takeBack: null,
+    };
 }
 
 /** Takes in how an action ended, and looks again at once. */
@@ -194,6 +209,7 @@ function applyAnswer(lane: Lane, action: Action, answer: ActionAnswer): void {
         target: action.peer.node,
         snapshot: null,
         rounds: [],
+        unmounted: false,
         failedSinceUnmount: false,
         takeBack: { epoch: action.epoch, granted: answer.granted },
       };
@@ -206,8 +222,11 @@ function applyAnswer(lane: Lane, action: Action, answer: ActionAnswer): void {
 function applyDone(lane: Lane, action: Action): void {
   switch (action.do) {
     case "mount":
-      if (lane.move !== null) lane.move = { ...lane.move, failedSinceUnmount: false };
+      if (lane.move !== null) lane.move = { ...lane.move, unmounted: false, failedSinceUnmount: false };
       lane.peer = null;
+      return;
+    case "unmount":
+      if (lane.move !== null) lane.move = { ...lane.move, unmounted: true };
       return;
     case "hand-over":
       // What was known of the peer may have been forgotten for news that came meanwhile; this is certain.

@@ -320,3 +320,14 @@ test("news that arrive during a handover do not disturb it", () => {
   rig.performed();
   assert.ok(rig.looked([given]).includes("perform write-record"), "it settles as a replica");
 });
+
+test("an agent that waits for another's word answers it meanwhile: two that ask each other do not wait for ever", () => {
+  const rig = new Rig();
+  rig.begin({}, [copy({ mountedAt })]);
+  assert.ok(rig.told([slice(nodeB)]).includes("perform describe"));
+  const describe = { kind: "describe", dataset } as const;
+  assert.deepEqual(rig.step({ kind: "asked", id: 1, from: nodeB, request: describe }), ["reply describe"]);
+  const takeBack = { kind: "take-back", dataset, epoch: epoch(5) } as const;
+  const asked = rig.step({ kind: "asked", id: 2, from: nodeB, request: takeBack });
+  assert.deepEqual(asked, ["write promises", "reply take-back"]);
+});

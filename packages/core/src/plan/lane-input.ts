@@ -38,6 +38,8 @@ export interface MoveMemory {
   readonly snapshot: string | null;
   /** The transfers so far, oldest first. */
   readonly rounds: readonly { readonly sentBytes: number; readonly durationMs: Milliseconds }[];
+  /** This agent has unmounted the copy for this move. */
+  readonly unmounted: boolean;
   /** A step of the handoff failed after the unmount: serve again before the next attempt. */
   readonly failedSinceUnmount: boolean;
   /** The former successor's durable word on taking back. */

@@ -12,6 +12,7 @@ import {
   type Decision,
   type LaneInput,
 } from "./lane-input.ts";
+import { planMount } from "./mount-plan.ts";
 import { planHandoff, planMove, planRelinquished } from "./move-plan.ts";
 import { goalOf, phaseOf, type Goal, type Phase } from "./phase.ts";
 
@@ -187,16 +188,6 @@ function planAbsentFollower(input: LaneInput): Decision {
   const { birth } = input;
   if (birth?.state === "renounced" && compareEpochs(birth.epoch, ownership.epoch) >= 0) return done;
   return act({ do: "renounce", epoch: ownership.epoch });
-}
-
-/** A primary that is not mounted is mounted, once the control service has confirmed that it is born. */
-function planMount(input: LaneInput): Decision {
-  const { ownership } = required(input);
-  if (ownership === null)
-    return wait("holder-unknown", "The control service has no ownership record for it.");
-  if (!ownership.born && compareEpochs(ownership.epoch, copyOf(input).record.epoch) >= 0)
-    return wait("birth-unconfirmed", "The control service has not confirmed the birth of the dataset yet.");
-  return actAtOnce({ do: "mount" });
 }
 
 function planServing(input: LaneInput): Decision {

@@ -2,7 +2,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ObservedCopy } from "../model/copy.ts";
-import { dataset, epoch, input, node, nodeA, nodeB, slice, withCopy } from "../testing/plan-fixtures.ts";
+import {
+  dataset,
+  epoch,
+  input,
+  node,
+  nodeA,
+  nodeB,
+  ownership,
+  slice,
+  withCopy,
+} from "../testing/plan-fixtures.ts";
 import type { LaneInput, MoveMemory, PeerKnowledge } from "./lane-input.ts";
 import { planDataset } from "./lane-plan.ts";
 
@@ -14,6 +24,7 @@ const moving = (rest: Partial<MoveMemory> = {}): MoveMemory => ({
   target: nodeB,
   snapshot: null,
   rounds: [],
+  unmounted: false,
   failedSinceUnmount: false,
   takeBack: null,
   ...rest,
@@ -63,8 +74,20 @@ test("after the unmount: snapshot, send, relinquish", () => {
   });
 });
 
-test("a handoff past its unmount goes on without a session", () => {
-  assert.equal(decide({ snapshots: [s1], unchangedSince: "s1" }, { peer: empty, session: false }), "send");
+test("a handoff that this agent has begun goes on past its unmount without a session", () => {
+  const rest = { peer: empty, session: false };
+  const held = { snapshots: [s1], unchangedSince: "s1" };
+  assert.equal(decide(held, { ...rest, move: moving({ unmounted: true }) }), "send");
+});
+
+test("without a session nobody hands on what it has just been handed: the wish that it knows may be an old one", () => {
+  assert.equal(decide({ snapshots: [s1], unchangedSince: "s1" }, { peer: empty, session: false }), "mount");
+});
+
+test("an abandoned handoff mounts only what is confirmed to be born", () => {
+  const unconfirmed = slice(nodeB, { ownership: ownership(nodeA, 0, false) });
+  const failed = { slice: unconfirmed, move: moving({ failedSinceUnmount: true }) };
+  assert.equal(decide({}, failed), "wait birth-unconfirmed");
 });
 
 test("a step that fails after the unmount brings the old service back", () => {

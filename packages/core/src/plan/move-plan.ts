@@ -2,6 +2,7 @@ import { assert } from "../assert.ts";
 import type { ObservedCopy } from "../model/copy.ts";
 import { compareEpochs, nextStep, type Epoch } from "../model/epoch.ts";
 import type { NodeId } from "../model/ids.ts";
+import { planMount } from "./mount-plan.ts";
 import {
   act,
   actAtOnce,
@@ -78,7 +79,10 @@ export function planHandoff(input: LaneInput): Decision {
   const peer = addressOf(input.nodes, target);
   const move = moveOf(input, target);
   if (peer === undefined || move?.failedSinceUnmount === true || leaseHeld(input) !== undefined)
-    return actAtOnce({ do: "mount" });
+    return planMount(input);
+  // Without a session only a handoff that this agent itself has begun goes on: the wish that the slice tells may be an
+  // old one, and two agents with different old wishes would hand a dataset to and fro that nobody serves.
+  if (!input.session && move?.unmounted !== true) return planMount(input);
   const copy = copyOf(input);
   const because = movingTo(input, target);
   const knowledge = knowledgeOf(input, target);
