@@ -21,14 +21,15 @@ export interface TransportResponse {
 }
 
 /**
- * Sends one request and waits for its whole answer. It rejects with a ProblemError (`control-unreachable` and the
- * certificates' codes) where there is no answer.
+ * Sends one request and waits for its whole answer. It rejects with a ProblemError (`control-unreachable` and
+ * the certificates' codes) where there is no answer.
  */
 export type Transport = (request: TransportRequest) => Promise<TransportResponse>;
 
 /**
- * A client for a table of endpoints. Every answer that the table lists is a value; a status that it does not list, and a
- * body that is not JSON, reject with a ProblemError (with the service's own problem, if it told one).
+ * A client for a table of endpoints. Every answer that the table lists is a value; a status that it does not
+ * list, and a body that is not JSON, reject with a ProblemError (with the service's own problem, if it told
+ * one).
  */
 export function createClient<Table extends EndpointTable>(table: Table, transport: Transport): Client<Table> {
   const methods = Object.entries(table).map(([name, endpoint]) => [

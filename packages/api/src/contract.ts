@@ -1,7 +1,10 @@
 import type { Problem } from "@flocker/core";
 import type { Static, TObject, TSchema } from "typebox";
 
-/** What an endpoint takes and answers, as schemas: handlers, the client and the OpenAPI document all come from it. */
+/**
+ * What an endpoint takes and answers, as schemas: handlers, the client and the OpenAPI document all come from
+ * it.
+ */
 export interface Endpoint {
   readonly method: "GET" | "POST" | "PATCH" | "DELETE";
   /** Parameters stand in braces: `/v2/datasets/{dataset_id}`. */
@@ -22,6 +25,7 @@ export interface Endpoint {
   readonly mediaType?: "text/event-stream";
 }
 
+/** Endpoints by name; the names are those of handlers, client methods and OpenAPI operations. */
 export type EndpointTable = Readonly<Record<string, Endpoint>>;
 
 type ParamsOf<E> = E extends { readonly params: infer S extends TSchema }
@@ -41,7 +45,9 @@ export type Input<E extends Endpoint> = ParamsOf<E> & QueryOf<E> & HeadersOf<E> 
 /** Headers of an answer, in lower case. */
 export type ResponseHeaders = Readonly<Record<string, string | undefined>>;
 
-/** What comes out of an endpoint: one member for each status, so that a switch on `status` narrows the body. */
+/**
+ * What comes out of an endpoint: one member for each status, so that a switch on `status` narrows the body.
+ */
 export type Answer<E extends Endpoint> = {
   readonly [S in keyof E["responses"] & number]: {
     readonly status: S;
@@ -59,7 +65,10 @@ export type Reply<E extends Endpoint> = {
   };
 }[keyof E["responses"] & number];
 
-/** What a handler gives back instead of a reply: a failed result, which becomes a problem body with its code's status. */
+/**
+ * What a handler gives back instead of a reply: a failed result, which becomes a problem body with its code's
+ * status.
+ */
 export interface Refusal {
   readonly ok: false;
   readonly problem: Problem;

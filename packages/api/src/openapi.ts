@@ -40,8 +40,8 @@ export function openapiV1(): JsonObject {
 }
 
 /**
- * Writes the document for a table. Schemas with an `$id` become components; equal ids must be equal schemas, which is
- * for the table to see to.
+ * Writes the document for a table. Schemas with an `$id` become components; equal ids must be equal schemas,
+ * which is for the table to see to.
  */
 export function openapiDocument(info: JsonObject, table: EndpointTable): JsonObject {
   const components: JsonObject = {};

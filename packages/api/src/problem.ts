@@ -12,7 +12,10 @@ const faultSchema = Type.Object({
   detail: Type.String({ description: "What is wrong there." }),
 });
 
-/** What every error of /v2 looks like: problem details of RFC 9457, with a code, a remedy and, for bad bodies, each fault. */
+/**
+ * What every error of /v2 looks like: problem details of RFC 9457, with a code, a remedy and, for bad bodies,
+ * each fault.
+ */
 export const ProblemBody = Type.Object(
   {
     type: Type.String({ description: "`urn:flocker:problem:` and the code." }),
@@ -111,7 +114,9 @@ export function problemBody(
   };
 }
 
-/** The problem in an answer's body, with the faults worked into its message; undefined where the body is none. */
+/**
+ * The problem in an answer's body, with the faults worked into its message; undefined where the body is none.
+ */
 export function problemOf(body: unknown): Problem | undefined {
   if (typeof body !== "object" || body === null) return undefined;
   const { code, detail, remedy, field, errors } = body as Readonly<Record<string, unknown>>;

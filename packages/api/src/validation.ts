@@ -12,7 +12,10 @@ const faultsMaximum = 50;
 // TypeBox stops after 8 errors by default, and one fault may be two errors.
 Settings.Set({ maxErrors: 2 * faultsMaximum });
 
-/** Compiles a schema into a check that names each fault with its place, as a JSON pointer in URI form (`#/primary`). */
+/**
+ * Compiles a schema into a check that names each fault with its place, as a JSON pointer in URI form
+ * (`#/primary`).
+ */
 export function compileCheck(schema: TSchema): Check {
   const validator = Compile(schema);
   return (value) => (validator.Check(value) ? [] : faultsOf(validator.Errors(value)).slice(0, faultsMaximum));
@@ -22,8 +25,8 @@ export function compileCheck(schema: TSchema): Check {
 export type RawParameters = Readonly<Record<string, string | readonly string[] | undefined>>;
 
 /**
- * Reads parameters of a URL as the schema has them: whole numbers and booleans from their texts. What cannot be read
- * stays text, so that the check finds the fault.
+ * Reads parameters of a URL as the schema has them: whole numbers and booleans from their texts. What cannot
+ * be read stays text, so that the check finds the fault.
  */
 export function decodeParameters(schema: TObject, raw: RawParameters): Record<string, unknown> {
   const decoded: Record<string, unknown> = {};

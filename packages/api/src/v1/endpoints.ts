@@ -8,8 +8,8 @@ const always = {
 } as const;
 
 /**
- * The API of Flocker 1.15, for its existing clients: bodies are JSON whatever their content type says. What it leaves out,
- * and each difference, is in docs/reference/api-v1.md.
+ * The API of Flocker 1.15, for its existing clients: bodies are JSON whatever their content type says. What
+ * it leaves out, and each difference, is in docs/reference/api-v1.md.
  */
 export const v1Endpoints = {
   version: {

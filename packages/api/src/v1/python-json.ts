@@ -1,6 +1,6 @@
 /**
- * JSON as Python 2 reads and writes it, where /v1 shows the difference: integers are told from floats and have no limit,
- * and texts are written in ASCII with a space after each comma and colon.
+ * JSON as Python 2 reads and writes it, where /v1 shows the difference: integers are told from floats and
+ * have no limit, and texts are written in ASCII with a space after each comma and colon.
  */
 
 /** A number that was written with a point or an exponent, or that shall be: `60.0`. */
@@ -73,7 +73,9 @@ export function writePythonString(text: string): string {
   return `"${escaped}"`;
 }
 
-/** A float as Python's `repr` has it: always with a point or an exponent, which begins at 1e16 and below 1e-4. */
+/**
+ * A float as Python's `repr` has it: always with a point or an exponent, which begins at 1e16 and below 1e-4.
+ */
 export function writePythonFloat(value: number): string {
   const magnitude = Math.abs(value);
   if (magnitude !== 0 && (magnitude >= 1e16 || magnitude < 1e-4)) {
@@ -84,6 +86,7 @@ export function writePythonFloat(value: number): string {
   return text.includes(".") ? text : `${text}.0`;
 }
 
+/** Whether a value is a list; unlike `Array.isArray`, it knows that lists may be read-only. */
 export function isArray(value: unknown): value is readonly PythonValue[] {
   return Array.isArray(value);
 }

@@ -2,8 +2,8 @@ import type { TSchema } from "typebox";
 import { PythonFloat, isArray, writePythonFloat, type PythonValue } from "./python-json.ts";
 
 /**
- * The faults of a value in the words of python-jsonschema 2.5.1 (Draft 4), which the original put into its 400 answers. It
- * knows the keywords that the schemas of /v1 use.
+ * The faults of a value in the words of python-jsonschema 2.5.1 (Draft 4), which the original put into its
+ * 400 answers. It knows the keywords that the schemas of /v1 use.
  */
 export function pythonFaults(schema: TSchema, value: PythonValue): readonly string[] {
   const { type, enum: allowed } = schema as SchemaWords;

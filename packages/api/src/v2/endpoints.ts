@@ -7,7 +7,9 @@ import * as schemas from "./schemas.ts";
 const always = { 400: ProblemBody, 403: ProblemBody, 500: ProblemBody, 503: ProblemBody } as const;
 const etag = { etag: "The configuration's revision, in quotation marks. Use it as If-Match." };
 
-/** Today's API. Requests and answers are JSON, times ISO 8601 in UTC, sizes bytes; every error is a `Problem`. */
+/**
+ * Today's API. Requests and answers are JSON, times ISO 8601 in UTC, sizes bytes; every error is a `Problem`.
+ */
 export const v2Endpoints = {
   listDatasets: {
     method: "GET",
@@ -177,7 +179,10 @@ export const v2Endpoints = {
   },
 } as const satisfies EndpointTable;
 
-/** What answers for as long as the client listens, and so is not part of the ordinary client; see `readEvents`. */
+/**
+ * What answers for as long as the client listens, and so is not part of the ordinary client; see
+ * `readEvents`.
+ */
 export const v2Streams = {
   events: {
     method: "GET",

@@ -12,8 +12,9 @@ export function writeEvent(event: ClusterEvent): string {
 }
 
 /**
- * Reads the events out of the text of an answer of /v2/events, in whatever pieces it comes (WHATWG HTML, "Server-sent
- * events", for the lines that the service writes). Comments and events of other kinds are skipped. It ends with the text.
+ * Reads the events out of the text of an answer of /v2/events, in whatever pieces it comes (WHATWG HTML,
+ * "Server-sent events", for the lines that the service writes). Comments and events of other kinds are
+ * skipped. It ends with the text.
  */
 export async function* readEvents(text: AsyncIterable<string>): AsyncGenerator<ClusterEvent> {
   let rest = "";

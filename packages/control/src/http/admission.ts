@@ -6,8 +6,8 @@ import { peerIdentity, tlsProblem, type Identity } from "@flocker/host";
 const identities = new WeakMap<Socket, Result<Identity>>();
 
 /**
- * Who is at the other end of a connection, where its certificate is of an API user. It is worked out once a connection, and a
- * refusal is logged then.
+ * Who is at the other end of a connection, where its certificate is of an API user. It is worked out once a
+ * connection, and a refusal is logged then.
  */
 export function admission(log: Log): (socket: Socket) => Result<Identity> {
   return (socket) => {
@@ -89,7 +89,9 @@ function dateText(opensslDate: string): string {
   return new Date(Date.parse(opensslDate)).toISOString();
 }
 
-/** Tells the log why a handshake failed. What is no TLS at all (a port scan, a lost connection) is only debug. */
+/**
+ * Tells the log why a handshake failed. What is no TLS at all (a port scan, a lost connection) is only debug.
+ */
 export function logFailedHandshake(log: Log, error: Error, socket: TLSSocket): void {
   const from = socket.remoteAddress;
   const doing = `shaking hands with ${from ?? "a client that is gone"}`;

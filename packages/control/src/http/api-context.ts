@@ -15,14 +15,10 @@ export interface ApiOptions {
   readonly certificateNotAfter: () => Milliseconds;
   /** Whether the store can be relied upon; asked for /v2/health. */
   readonly storeOk: () => boolean;
+  /** Ends the process, once a request has shown that what must hold does not. */
+  readonly crash: (error: Error) => void;
   /** Who is at the other end, or why they may not use the API. */
   readonly admit: (socket: Socket) => Result<Pick<Identity, "commonName">>;
-}
-
-/** Where a request comes from, as the log shows it. */
-export interface Requester {
-  readonly author: string;
-  readonly requestId: string;
 }
 
 declare module "fastify" {

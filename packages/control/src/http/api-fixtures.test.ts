@@ -63,6 +63,8 @@ export interface TestApi extends AsyncDisposable, Application {
   readonly clock: TestClock;
   readonly log: ReturnType<typeof ringLog>;
   storeOk: boolean;
+  /** For which the process would have ended. */
+  readonly crashes: readonly Error[];
 }
 
 /** The API over a cluster in memory, without sockets: requests are injected, and come from `user-test`. */
@@ -71,6 +73,7 @@ export async function testApi(): Promise<TestApi> {
   const log = ringLog();
   const cluster = testCluster(clock);
   const state = { storeOk: true };
+  const crashes: Error[] = [];
   const application = await createApplication({
     cluster,
     clock,
@@ -79,12 +82,14 @@ export async function testApi(): Promise<TestApi> {
     version: "1.2.3",
     certificateNotAfter: () => noon + 10.5 * 86_400_000,
     storeOk: () => state.storeOk,
+    crash: (error) => void crashes.push(error),
     admit: () => success({ commonName: "user-test" }),
   });
   return Object.assign(state, application, {
     cluster,
     clock,
     log,
+    crashes,
     async [Symbol.asyncDispose]() {
       application.events.close();
       await application.app.close();

@@ -1,4 +1,4 @@
-import { failure, type Problem } from "@flocker/core";
+import { AssertionError, failure, ProblemError, type Problem } from "@flocker/core";
 import Fastify, {
   type FastifyError,
   type FastifyInstance,
@@ -54,6 +54,10 @@ export async function createApplication(
     delete request.raw.headers["content-type"];
     done();
   });
+  app.addHook("onResponse", (request, reply, done) => {
+    if (request.method === "GET") logRead(options, request, reply);
+    done();
+  });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
   app.setErrorHandler((error: FastifyError, request, reply) => answerError(options, error, request, reply));
@@ -65,9 +69,20 @@ export async function createApplication(
   return { app, events };
 }
 
+function logRead({ log }: ApiOptions, request: FastifyRequest, reply: FastifyReply): void {
+  log.write("debug", "api-read", {
+    request: request.id,
+    author: request.author,
+    from: request.ip,
+    url: request.url.slice(0, 200),
+    status: reply.statusCode,
+    ms: Math.round(reply.elapsedTime),
+  });
+}
+
 /**
- * A certificate that may not use the API: clients of /v2 are told why; those of /v1 see the connection end, as they did
- * when the original refused the handshake.
+ * A certificate that may not use the API: clients of /v2 are told why; those of /v1 see the connection end,
+ * as they did when the original refused the handshake.
  */
 function refuseCertificate(request: FastifyRequest, reply: FastifyReply, problem: Problem): void {
   if (!isV2(request.url)) {
@@ -117,8 +132,13 @@ function answerError(
   request: FastifyRequest,
   reply: FastifyReply,
 ): void {
+  if (error instanceof ProblemError) {
+    answerProblem(options, error.problem, request, reply);
+    return;
+  }
   const status = error.statusCode ?? 500;
   if (status >= 500) {
+    if (error instanceof AssertionError) options.crash(error);
     options.log.write("error", "api-mistake", {
       request: request.id,
       method: request.method,
@@ -139,6 +159,18 @@ function answerError(
       .header("content-type", "text/plain")
       .send(Buffer.from("Non-UTF-8 encoding in URL."));
   } else sendV1(reply, described(status, error.message));
+}
+
+/** What could not be done now, as when the store fails. */
+function answerProblem(
+  options: ApiOptions,
+  problem: Problem,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  options.log.write("error", "api-failed", { request: request.id, ...problem });
+  if (isV2(request.url)) sendProblem(reply, problem, { requestId: request.id });
+  else sendV1(reply, v1Mistake(request.id));
 }
 
 function badRequest(message: string): ReturnType<typeof failure> {

@@ -1,5 +1,5 @@
-import { datasetName, failure, success, type NodeId, type Result } from "@flocker/core";
-import type { DatasetView } from "../cluster/cluster.ts";
+import { datasetName, failure, parseDatasetId, success, type NodeId, type Result } from "@flocker/core";
+import type { Cluster, DatasetView } from "../cluster/cluster.ts";
 
 /** Which datasets a list shows. */
 export interface DatasetFilter {
@@ -16,17 +16,17 @@ export interface DatasetPage {
 }
 
 /**
- * One page of a list. The cursor names the last dataset of the page before; where that is gone meanwhile, it goes on at its
- * place in the order.
+ * One page of a list. The cursor names the last dataset of the page before; where that is gone meanwhile, it
+ * goes on at its place in the order. Nothing behind the page is looked at, so that the first pages of long
+ * lists are cheap.
  */
 export function datasetPage(
-  views: Iterable<DatasetView>,
+  list: Pick<Cluster, "datasets" | "dataset">,
   filter: DatasetFilter,
   page: { readonly limit: number; readonly cursor: string | undefined },
 ): Result<DatasetPage> {
-  const all = [...views];
-  const start = page.cursor === undefined ? 0 : startAfter(all, page.cursor);
-  if (start === undefined) {
+  const cursor = page.cursor === undefined ? startOfList : parseCursor(page.cursor);
+  if (cursor === undefined) {
     return failure(
       "bad-request",
       "The cursor is not one that this API gave.",
@@ -34,15 +34,20 @@ export function datasetPage(
       "cursor",
     );
   }
-  const chosen: DatasetView[] = [];
-  let end = start;
-  for (const [index, view] of all.entries()) {
-    if (index < start || !matches(view, filter)) continue;
-    if (chosen.length === page.limit) return success({ views: chosen, nextCursor: cursorAfter(all, end) });
-    chosen.push(view);
-    end = index + 1;
+  const views: DatasetView[] = [];
+  let end = 0;
+  let index = 0;
+  const start = startAfter(list, cursor);
+  for (const view of list.datasets()) {
+    index += 1;
+    if (index <= start || !matches(view, filter)) continue;
+    const last = views.at(-1);
+    if (last !== undefined && views.length === page.limit)
+      return success({ views, nextCursor: writeCursor({ end, dataset: last.dataset }) });
+    views.push(view);
+    end = index;
   }
-  return success({ views: chosen, nextCursor: null });
+  return success({ views, nextCursor: null });
 }
 
 function matches(view: DatasetView, filter: DatasetFilter): boolean {
@@ -62,16 +67,35 @@ function matches(view: DatasetView, filter: DatasetFilter): boolean {
   );
 }
 
-/** `end` counts the datasets up to the last of the page, that one included. */
-function cursorAfter(all: readonly DatasetView[], end: number): string {
-  return Buffer.from(`${end} ${all[end - 1]?.dataset}`).toString("base64url");
+interface Cursor {
+  /** How many datasets there were up to the last one of the page before, that one included. */
+  readonly end: number;
+  readonly dataset: string;
 }
 
-function startAfter(all: readonly DatasetView[], cursor: string): number | undefined {
-  const match = /^(\d{1,9}) ([0-9a-f-]{36})$/.exec(Buffer.from(cursor, "base64url").toString("latin1"));
-  if (match === null) return undefined;
-  const end = Number(match[1]);
-  if (all[end - 1]?.dataset === match[2]) return end;
-  const found = all.findIndex((view) => view.dataset === match[2]);
-  return found < 0 ? end : found + 1;
+const startOfList: Cursor = { end: 0, dataset: "" };
+
+/**
+ * How many datasets stand before the page. Configured ones are in order of creation and never go, so their
+ * places stay; copies that nobody configured come after them, and may go.
+ */
+function startAfter(list: Pick<Cluster, "datasets" | "dataset">, cursor: Cursor): number {
+  const id = parseDatasetId(cursor.dataset);
+  const last = id === undefined ? undefined : list.dataset(id);
+  if (last === undefined || last.configuration !== null) return cursor.end;
+  let index = 0;
+  for (const { dataset } of list.datasets()) {
+    index += 1;
+    if (dataset === id) return index;
+  }
+  return cursor.end;
+}
+
+function writeCursor({ end, dataset }: Cursor): string {
+  return Buffer.from(`${end} ${dataset}`).toString("base64url");
+}
+
+function parseCursor(text: string): Cursor | undefined {
+  const match = /^(\d{1,9}) ([0-9a-f-]{36})$/.exec(Buffer.from(text, "base64url").toString("latin1"));
+  return match === null ? undefined : { end: Number(match[1]), dataset: match[2] ?? "" };
 }

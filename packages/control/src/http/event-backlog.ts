@@ -49,7 +49,10 @@ export interface ChangeJournal {
   add(change: ClusterChange): void;
   /** The id of an event that contains all changes up to now. */
   currentId(): string;
-  /** The changes after an event, or undefined where they are not all known any more, or the id is of another process. */
+  /**
+   * The changes after an event, or undefined where they are not all known any more, or the id is of another
+   * process.
+   */
   after(eventId: string): readonly ClusterChange[] | undefined;
 }
 

@@ -11,7 +11,9 @@ const known = [...paths].map(([path, endpoints]) => ({
   ),
 }));
 
-/** The methods that a path (without its query) answers to, in alphabetical order; empty for an unknown path. */
+/**
+ * The methods that a path (without its query) answers to, in alphabetical order; empty for an unknown path.
+ */
 export function allowedMethods(path: string): readonly string[] {
   return known.find((one) => one.pattern.test(path))?.methods.toSorted() ?? [];
 }

@@ -1,14 +1,16 @@
 import { failure, success, type Result } from "@flocker/core";
 
-/** What a write depends on: where the configuration is, and when what is to be changed has been changed last. */
+/**
+ * What a write depends on: where the configuration is, and when what is to be changed has been changed last.
+ */
 export interface Target {
   readonly revision: number;
   readonly changedAt: number;
 }
 
 /**
- * Checks an If-Match header (RFC 9110, section 13.1.1). Its ETags are revisions of the configuration: one holds if what is
- * to be changed has not changed after that revision.
+ * Checks an If-Match header (RFC 9110, section 13.1.1). Its ETags are revisions of the configuration: one
+ * holds if what is to be changed has not changed after that revision.
  */
 export function checkIfMatch(header: string | undefined, target: Target): Result<void> {
   if (header === undefined || header.trim() === "*") return success();

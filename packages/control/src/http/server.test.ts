@@ -87,7 +87,10 @@ function ask(
   });
 }
 
-/** Waits until the log has a line that fits; lines are written when the server's side of a connection gets its turn. */
+/**
+ * Waits until the log has a line that fits; lines are written when the server's side of a connection gets its
+ * turn.
+ */
 async function logged(event: string, code: string): Promise<Readonly<Record<string, unknown>>> {
   for (let attempt = 0; attempt < 200; attempt += 1) {
     const line = log.entries().find((one) => one.event === event && one.fields["code"] === code);

@@ -9,6 +9,7 @@ import { admission, logFailedHandshake } from "./admission.ts";
 import { trackConnections, type Connections } from "./connections.ts";
 import { createApplication, type Application } from "./application.ts";
 
+/** What the API is served with, and where. */
 export interface HttpServerOptions {
   readonly cluster: Cluster;
   /** The control service's own certificate; asked again by `reload`. */
@@ -22,14 +23,13 @@ export interface HttpServerOptions {
   readonly log: Log;
   /** The version that clients are told. */
   readonly version: string;
-  /** Whether the store can be relied upon; without it, it is taken to be so while the cluster answers. */
-  readonly storeOk?: () => boolean;
 }
 
+/** The API while it is served; disposing of it stops that. */
 export interface HttpServer extends AsyncDisposable {
   /** Where it listens. */
   readonly port: number;
-  /** Takes the credentials anew; connections that exist go on. */
+  /** Takes the credentials anew, if they are others now; connections that exist go on. */
   reload(): void;
 }
 
@@ -41,8 +41,8 @@ const goodbyeMs = 500;
 const strangerTimeoutMs = 5000;
 
 /**
- * Starts the API over HTTPS with client certificates. Fails with `port-in-use` or another problem where it cannot listen.
- * Leaving its scope ends event streams, lets requests under way end, and closes everything.
+ * Starts the API over HTTPS with client certificates. Fails with `port-in-use` or another problem where it
+ * cannot listen. Leaving its scope ends event streams, lets requests under way end, and closes everything.
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<Result<HttpServer>> {
   const { cluster, clock, ids, log, version } = options;
@@ -56,8 +56,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Resul
     log,
     version,
     certificateNotAfter: () => current.notAfter,
-    storeOk: options.storeOk ?? (() => true),
+    storeOk: () => answers(cluster, log),
     admit,
+    // Thrown where nobody catches it: a broken promise of our own code is not survived.
+    crash: (error) => queueMicrotask(() => raise(error)),
   });
   const server = createTlsServer(current, application);
   // Who may not come in is told to the log at once, and does not stay without asking for anything.
@@ -76,7 +78,9 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Resul
   return success({
     port: listening.value,
     reload() {
-      current = credentials();
+      const newest = credentials();
+      if (newest === current) return;
+      current = newest;
       server.setSecureContext(contextOf(current));
       // Sessions from before must not outlive an authority that is no longer trusted.
       server.setTicketKeys(randomBytes(48));
@@ -86,12 +90,27 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Resul
   });
 }
 
+function raise(error: Error): never {
+  throw error;
+}
+
+/** Whether the store can be read: the history is asked for what cannot be there yet. */
+function answers(cluster: Cluster, log: Log): boolean {
+  try {
+    return cluster.history(cluster.revision(), 1).length === 0;
+  } catch (error) {
+    log.write("error", "store-failing", { error });
+    return false;
+  }
+}
+
 function createTlsServer(credentials: ReturnType<typeof currentCredentials>, { app }: Application): Server {
   return createServer(
     {
       ...contextOf(credentials),
       requestCert: true,
-      // Whoever does not check out is let in far enough to be told why: every request goes through `admission` first.
+      // Whoever does not check out is let in far enough to be told why: every request goes through
+      // `admission` first.
       rejectUnauthorized: false,
       handshakeTimeout: 15_000,
       headersTimeout: 15_000,

@@ -45,10 +45,10 @@ export interface V1Request {
   readonly author: string;
 }
 
-/** An answer of /v1: JSON text in the original's style. */
+/** An answer of /v1: JSON in the original's style, as text or as bytes that are kept. */
 export interface V1Reply {
   readonly status: number;
-  readonly text: string;
+  readonly text: string | Buffer;
   readonly headers?: Readonly<Record<string, string>>;
   /** For the log: the dataset that was written, and why it was refused. */
   readonly dataset?: string;
@@ -79,13 +79,13 @@ function configurationHandlers({ cluster }: V1Services): Pick<V1Handlers, Config
     assert(configuration !== null, "a dataset that was written is configured");
     return { status, text: configuredDatasetText(configuration), dataset };
   };
-  // One text is kept: it changes with the tag, and pollers ask for it again and again.
-  let list = { tag: "", text: "" };
+  // The list is kept: it changes with the tag, and pollers ask for it again and again.
+  let list: { readonly tag: string; readonly bytes: Buffer } | undefined;
   return {
     listConfiguredDatasets() {
       const tag = cluster.tag();
-      if (list.tag !== tag || list.text === "") list = { tag, text: configurationText(cluster) };
-      return { status: 200, text: list.text, headers: { "x-configuration-tag": tag } };
+      if (list?.tag !== tag) list = { tag, bytes: Buffer.from(configurationText(cluster), "latin1") };
+      return { status: 200, text: list.bytes, headers: { "x-configuration-tag": tag } };
     },
     createDataset(request) {
       const mismatch = tagMismatch(cluster, request);
@@ -220,7 +220,10 @@ const originalRefusals: Readonly<Partial<Record<Problem["code"], readonly [numbe
   "not-found": [404, "Lease not found."],
 };
 
-/** The answer where the configuration has changed since the tag that the request names; several tags are alternatives. */
+/**
+ * The answer where the configuration has changed since the tag that the request names; several tags are
+ * alternatives.
+ */
 function tagMismatch(cluster: Cluster, request: V1Request): V1Reply | undefined {
   const header = request.headers["x-if-configuration-matches"];
   if (header === undefined) return undefined;

@@ -3,14 +3,17 @@ import { PythonFloat, writePythonJson, writePythonString } from "@flocker/api";
 import { compareEpochs, type DatasetConfiguration, type Lease, type Milliseconds } from "@flocker/core";
 import type { DatasetView, NodeView } from "../cluster/cluster.ts";
 
-/** Nodes that have been silent for so long are hidden from /v1, with all that they reported, as the original did. */
+/**
+ * Nodes that have been silent for so long are hidden from /v1, with all that they reported, as the original
+ * did.
+ */
 export const v1SilenceMs = 120_000;
 
 const rendered = new WeakMap<DatasetConfiguration, string>();
 
 /**
- * A configured dataset as /v1 shows it. Texts are kept for as long as the configuration's value lives: lists of many
- * thousand datasets are polled.
+ * A configured dataset as /v1 shows it. Texts are kept for as long as the configuration's value lives: lists
+ * of many thousand datasets are polled.
  */
 export function configuredDatasetText(configuration: DatasetConfiguration): string {
   const known = rendered.get(configuration);
@@ -32,8 +35,9 @@ function metadataText(metadata: Readonly<Record<string, string>>): string {
 }
 
 /**
- * A dataset's state as /v1 shows it, or undefined where it shows nothing: deleted datasets are hidden at once, and so is
- * what only silent nodes have reported. Copies that are not mounted make an entry without node and path.
+ * A dataset's state as /v1 shows it, or undefined where it shows nothing: deleted datasets are hidden at
+ * once, and so is what only silent nodes have reported. Copies that are not mounted make an entry without
+ * node and path.
  */
 export function datasetStateText(view: DatasetView, now: Milliseconds): string | undefined {
   if (view.configuration !== null && view.configuration.deletion !== null) return undefined;
@@ -57,7 +61,10 @@ export function datasetStateText(view: DatasetView, now: Milliseconds): string |
   );
 }
 
-/** A node as /v1 shows it, or undefined where it is silent or has no IPv4 address, which clients could not read. */
+/**
+ * A node as /v1 shows it, or undefined where it is silent or has no IPv4 address, which clients could not
+ * read.
+ */
 export function nodeStateText(view: NodeView, now: Milliseconds): string | undefined {
   const host = ipv4Of(view.host);
   if (host === undefined || !(view.connected || isHeard(view.lastSeenAt, now))) return undefined;

@@ -37,7 +37,7 @@ export function sendV1(reply: FastifyReply, result: V1Reply): void {
     .headers(result.headers ?? {})
     // As a buffer, because the content type of a text would get a charset, which the original did not have.
     .header("content-type", "application/json")
-    .send(Buffer.from(result.text));
+    .send(typeof result.text === "string" ? Buffer.from(result.text) : result.text);
 }
 
 /** What the original said of its own mistakes: where to find them in the log, as a bare JSON string. */
@@ -56,5 +56,5 @@ function logMutation(log: Log, operation: string, request: FastifyRequest, resul
     status: result.status,
   };
   if (result.status < 300) log.write("info", "api-write", fields);
-  else log.write("info", "api-write-refused", { ...fields, problem: result.text.slice(0, 300) });
+  else log.write("info", "api-write-refused", { ...fields, problem: String(result.text).slice(0, 300) });
 }

@@ -40,8 +40,8 @@ export interface Received {
 }
 
 /**
- * Plays one step against whatever server `send` reaches. `variables` go from step to step: those kept, and always `tag`, the
- * last X-Configuration-Tag that was asked for.
+ * Plays one step against whatever server `send` reaches. `variables` go from step to step: those kept, and
+ * always `tag`, the last X-Configuration-Tag that was asked for.
  */
 export async function playStep(
   step: Step,
@@ -75,7 +75,10 @@ export async function playStep(
   return { sent, received };
 }
 
-/** Equal, where `$uuid` and `$any` stand for what cannot be known, and `$mismatch TAG` for the refusal of that tag. */
+/**
+ * Equal, where `$uuid` and `$any` stand for what cannot be known, and `$mismatch TAG` for the refusal of that
+ * tag.
+ */
 function assertFits(actual: unknown, expected: unknown, fill: (value: string) => string): void {
   if (typeof expected === "string" && expected.startsWith("$mismatch ")) {
     const required = fill(expected.slice("$mismatch ".length));

@@ -6,7 +6,8 @@ import { holding } from "../cluster/cluster-fixtures.test.ts";
 import { join, nodeA, nodeB } from "./api-fixtures.test.ts";
 import { refusal, startV2, type V2Client } from "./v2-fixtures.test.ts";
 
-// Datasets over today's API, through its own client, so that requests and answers are held to the endpoint table.
+// Datasets over today's API, through its own client, so that requests and answers are held to the endpoint
+// table.
 
 const id1 = "16bc5d94-95ad-4d80-ae1d-000000000001" as DatasetId;
 const id2 = "16bc5d94-95ad-4d80-ae1d-000000000002" as DatasetId;

@@ -66,7 +66,7 @@ function datasetHandlers({ cluster }: V2Services): Pick<V2Handlers, DatasetNames
     listDatasets({ query = {} }) {
       const { name, node, deleted = "false", converged, limit = 200, cursor } = query;
       const filter = { name, node: node === undefined ? undefined : nodeId(node), deleted, converged };
-      const page = datasetPage(cluster.datasets(), filter, { limit, cursor });
+      const page = datasetPage(cluster, filter, { limit, cursor });
       if (!page.ok) return page;
       const { views, nextCursor } = page.value;
       const body = {

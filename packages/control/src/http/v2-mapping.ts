@@ -195,8 +195,8 @@ const wireFields: Readonly<Record<string, string>> = {
 };
 
 /**
- * A problem as the body of an answer. `bodyFields` are the members of the request's body: what they name and what is not
- * there makes a bad request, not a resource that is not found.
+ * A problem as the body of an answer. `bodyFields` are the members of the request's body: what they name and
+ * what is not there makes a bad request, not a resource that is not found.
  */
 export function refusalBody(
   problem: Problem,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { DatasetId } from "@flocker/core";
+import { AssertionError, ProblemError, type DatasetId } from "@flocker/core";
 import { holding } from "../cluster/cluster-fixtures.test.ts";
 import { join, nodeA, nodeB } from "./api-fixtures.test.ts";
 import { refusal, startV2 } from "./v2-fixtures.test.ts";
@@ -61,6 +61,29 @@ test("a mistake of ours is a problem that leads to the log, without its inside",
   assert.doesNotMatch(JSON.stringify(answer.body), /secret/);
   const line = api.log.entries().find((one) => one.event === "api-mistake");
   assert.equal(line?.fields["request"], answer.status === 500 ? answer.body.request_id : undefined);
+});
+
+test("a store that fails is a problem of its own, and a broken promise of ours ends the process", async () => {
+  await using api = await startV2();
+  api.cluster.nodes = () => {
+    throw new ProblemError({
+      code: "store-unreadable",
+      message: "The disk is gone.",
+      remedy: "Bring it back.",
+    });
+  };
+  assert.deepEqual(refusal(await api.client.listNodes({})), [503, "store-unreadable", undefined]);
+  const old = await api.app.inject({ method: "GET", url: "/v1/state/nodes" });
+  assert.equal(old.statusCode, 500);
+  assert.equal(api.crashes.length, 0);
+  api.cluster.nodes = () => {
+    throw new AssertionError("nodes are nodes");
+  };
+  assert.deepEqual(refusal(await api.client.listNodes({})), [500, "internal", undefined]);
+  assert.deepEqual(
+    api.crashes.map((error) => error.name),
+    ["AssertionError"],
+  );
 });
 
 test("nodes are shown with storage, connection and a refused twin", async () => {
