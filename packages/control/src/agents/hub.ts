@@ -3,6 +3,7 @@ import {
   failure,
   heartbeatIntervalMs,
   linkSilenceMs,
+  ProblemError,
   type AgentToControl,
   type Clock,
   type ControlToAgent,
@@ -47,6 +48,7 @@ export class AgentHub {
   readonly #options: HubOptions;
   readonly #sessions = new Map<NodeId, AgentSession>();
   readonly #unsubscribe: () => void;
+  readonly #serving = new Set<Promise<void>>();
 
   constructor(options: HubOptions) {
     this.#options = options;
@@ -66,6 +68,7 @@ export class AgentHub {
     }
     this.#unsubscribe();
     for (const session of this.#sessions.values()) session.link.close();
+    await Promise.allSettled(this.#serving);
   }
 
   /** Whether the node's agent has durably taken in what the configuration says of the dataset now. */
@@ -73,34 +76,49 @@ export class AgentHub {
     return this.#sessions.get(node)?.hasAcknowledged(dataset) ?? false;
   }
 
-  /** Runs one agent's session until its link ends. `node` and `host` are proven by certificate and connection. */
-  async accept(link: Link, node: NodeId, host: string): Promise<void> {
-    const { clock, cluster, log } = this.#options;
+  /**
+   * Runs one agent's session until its link ends. `node` and `host` are proven by certificate and connection. What the
+   * store cannot keep ends the session, since the agent must not believe that it was heard; it comes again by itself.
+   */
+  accept(link: Link, node: NodeId, host: string): Promise<void> {
+    const serving = this.#serve(link, node, host).catch((error: unknown) => {
+      if (!(error instanceof ProblemError)) throw error;
+      this.#options.log.write("error", "session-failed", { node, ...error.problem });
+      link.close();
+    });
+    this.#serving.add(serving);
+    return serving.finally(() => this.#serving.delete(serving));
+  }
+
+  async #serve(link: Link, node: NodeId, host: string): Promise<void> {
+    const { clock } = this.#options;
     const greeted = new AbortController();
     void clock.sleep(helloTimeoutMs, greeted.signal).then(() => {
       if (!greeted.signal.aborted) link.close();
     });
     let session: AgentSession | undefined;
-    for await (const value of link.messages()) {
-      const message = parseAgentMessage(value);
-      if (message === undefined) {
-        this.#refuse(link, node, malformed(node));
-        break;
-      }
-      if (session === undefined) {
+    try {
+      for await (const value of link.messages()) {
+        const message = parseAgentMessage(value);
+        if (message === undefined) return this.#refuse(link, node, malformed(node));
+        if (session !== undefined && this.#sessions.get(node) === session) this.#heard(session, message);
+        if (session !== undefined) continue;
         greeted.abort();
         session = this.#greet(link, node, host, message);
-        if (session === undefined) break;
-      } else if (this.#sessions.get(node) === session) {
-        this.#heard(session, message);
+        if (session === undefined) return;
       }
+    } finally {
+      greeted.abort();
+      link.close();
+      if (session !== undefined && this.#sessions.get(node) === session) this.#ended(session);
     }
-    greeted.abort();
-    link.close();
-    if (session === undefined || this.#sessions.get(node) !== session) return;
+  }
+
+  #ended(session: AgentSession): void {
+    const { node, host } = session;
     this.#sessions.delete(node);
-    log.write("info", "agent-disconnected", { node, host });
-    cluster.nodeDisconnected(node);
+    this.#options.log.write("info", "agent-disconnected", { node, host });
+    this.#options.cluster.nodeDisconnected(node);
   }
 
   #greet(link: Link, node: NodeId, host: string, message: AgentToControl): AgentSession | undefined {
