@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import fc from "fast-check";
 import {
   PythonFloat,
+  type PythonValue,
   readPythonJson,
   writePythonFloat,
   writePythonJson,
@@ -31,6 +33,16 @@ test("JSON is written in ASCII with spaces after commas and colons", () => {
   assert.equal(writePythonString("plain text/~"), '"plain text/~"');
   for (const text of ["", "\u2028", "\ud800", "tab\t", "\u0000"])
     assert.equal(JSON.parse(writePythonString(text)), text);
+});
+
+test("whatever JSON can say is written in ASCII, and reads as the same again", () => {
+  fc.assert(
+    fc.property(fc.jsonValue({ stringUnit: "binary" }), (value) => {
+      const text = writePythonJson(value as PythonValue);
+      assert.match(text, /^[ -~]*$/);
+      assert.deepEqual(JSON.parse(text), JSON.parse(JSON.stringify(value)));
+    }),
+  );
 });
 
 test("floats are written as Python writes them", () => {

@@ -74,6 +74,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Resul
     await application.app.close();
     return listening;
   }
+  // Such as too many open files: those who connect now are not served, all others are.
+  server.on("error", (error) => log.write("error", "api-server-failed", { error }));
   log.write("info", "api-listening", { host: options.host, port: listening.value });
   return success({
     port: listening.value,
