@@ -30,8 +30,12 @@ import { checkClusterName } from "./subject-names.ts";
 const dayMs = 86_400_000;
 /** The original's 20 years. */
 export const authorityDaysDefault = 7305;
+/** No certificate is asked for longer than the original's 20 years. */
 export const daysMax = 7305;
-/** Certificates begin this much in the past, so that machines whose clocks are a little behind take them at once. */
+/**
+ * Certificates begin this much in the past, so that machines whose clocks are a little behind take them at
+ * once.
+ */
 export const clockSkewMs = 300_000;
 
 /** Where keys, times and numbers come from. */
@@ -41,6 +45,7 @@ export interface IssuingContext {
   readonly ids: CertificateIds;
 }
 
+/** Where uuids and serial numbers come from. */
 export interface CertificateIds {
   /** A fresh version 4 uuid. */
   uuid(): string;
@@ -101,8 +106,8 @@ export async function initialiseAuthority(
 }
 
 /**
- * A new certificate for an authority that goes on with its key and name, so that everything it has signed stays valid
- * under the new one.
+ * A new certificate for an authority that goes on with its key and name, so that everything it has signed
+ * stays valid under the new one.
  */
 export async function renewAuthority(
   authority: Authority,
@@ -125,9 +130,9 @@ export async function renewAuthority(
 }
 
 /**
- * Takes an authority's certificate and key for signing. Refuses what is no authority (`certificate-role`), a key of
- * another certificate (`certificate-invalid`), and, unless `evenIfExpired`, dates that do not include now
- * (`certificate-expired`).
+ * Takes an authority's certificate and key for signing. Refuses what is no authority (`certificate-role`), a
+ * key of another certificate (`certificate-invalid`), and, unless `evenIfExpired`, dates that do not include
+ * now (`certificate-expired`).
  */
 export async function openAuthority(
   files: { readonly certificatePem: string; readonly keyPem: string },

@@ -2,7 +2,10 @@ import { link, open, readFile, rename, unlink, type FileHandle } from "node:fs/p
 import { dirname, join } from "node:path";
 import { failure, ProblemError, success, type Problem, type Result } from "@flocker/core";
 
-/** Readable by their owner alone. Certificates are no secret, but the original kept them so and scripts check it. */
+/**
+ * Readable by their owner alone. Certificates are no secret, but the original kept them so and scripts check
+ * it.
+ */
 const fileMode = 0o600;
 
 /** A file to be made. */
@@ -17,8 +20,9 @@ export function authorityPaths(folder: string): { readonly certificate: string; 
 }
 
 /**
- * Makes files that must not exist yet (`file-exists`), all or none, readable by their owner alone, and durable when it
- * answers. The names are taken before anything is written, so that a file which is there already spoils nothing.
+ * Makes files that must not exist yet (`file-exists`), all or none, readable by their owner alone, and
+ * durable when it answers. The names are taken before anything is written, so that a file which is there
+ * already spoils nothing.
  */
 export async function createFiles(files: readonly NewFile[]): Promise<Result<void>> {
   const made: { readonly file: NewFile; readonly handle: FileHandle }[] = [];
@@ -43,9 +47,9 @@ export async function createFiles(files: readonly NewFile[]): Promise<Result<voi
 }
 
 /**
- * Replaces files that exist by new texts, keeping each old one under `keptAs` (which must not exist, unless it is the
- * same file, left by an attempt that was interrupted). Each file is replaced atomically; where a later one fails, the
- * earlier ones get their old content back.
+ * Replaces files that exist by new texts, keeping each old one under `keptAs` (which must not exist, unless
+ * it is the same file, left by an attempt that was interrupted). Each file is replaced atomically; where a
+ * later one fails, the earlier ones get their old content back.
  */
 export async function replaceFiles(
   files: readonly (NewFile & { readonly keptAs: string })[],

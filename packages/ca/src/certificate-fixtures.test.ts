@@ -1,4 +1,5 @@
-// What the tests of this package share: a fixed time, an authority, temporary folders and the openssl command line.
+// What the tests of this package share: a fixed time, an authority, temporary folders and the openssl command
+// line.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createSign, webcrypto } from "node:crypto";
@@ -99,8 +100,8 @@ export async function opensslVerify(
 }
 
 /**
- * The certificate as the original tool would have written it: the same in X.509 version 1, signed again. It takes the
- * version, `[0] { INTEGER 2 }`, out of the DER text.
+ * The certificate as the original tool would have written it: the same in X.509 version 1, signed again. It
+ * takes the version, `[0] { INTEGER 2 }`, out of the DER text.
  */
 export function asVersion1(certificatePem: string, authorityKeyPem: string): string {
   const der = Buffer.from(certificatePem.replaceAll(/-----.*?-----|\s/g, ""), "base64");

@@ -13,6 +13,7 @@ import { describeKey } from "./key.ts";
 
 const dayMs = 86_400_000;
 
+/** A name that a certificate is for, besides its subject. */
 export interface AlternativeName {
   /** `dns` and `ip` are what Flocker's certificates have; others are shown as they are called. */
   readonly type: string;
@@ -55,8 +56,8 @@ export interface ParsedCertificate {
 }
 
 /**
- * Reads the first certificate of a PEM text. Certificates of the original tool, X.509 version 1 with extensions, are
- * taken as well. `certificate-invalid` where it is none.
+ * Reads the first certificate of a PEM text. Certificates of the original tool, X.509 version 1 with
+ * extensions, are taken as well. `certificate-invalid` where it is none.
  */
 export function parseCertificate(pem: string, description: string): Result<ParsedCertificate> {
   const block = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/.exec(pem)?.[0];
@@ -93,7 +94,9 @@ export function inspectCertificate(
   return success(factsOf(parsed.value, options.now, isSignedBy(parsed.value, authority.value)));
 }
 
-/** Whether the authority's key has signed the certificate, in the authority's name. Says nothing about dates. */
+/**
+ * Whether the authority's key has signed the certificate, in the authority's name. Says nothing about dates.
+ */
 export function isSignedBy(certificate: ParsedCertificate, authority: ParsedCertificate): boolean {
   return (
     certificate.node.issuer === authority.node.subject && certificate.node.verify(authority.node.publicKey)
@@ -143,8 +146,8 @@ function alternativeNames(certificate: X509Certificate): readonly AlternativeNam
 }
 
 /**
- * The version, which Node does not offer. A certificate is SEQUENCE { tbs SEQUENCE { [0] { INTEGER version } … } … }, and
- * the [0] is left out in version 1 (RFC 5280, section 4.1).
+ * The version, which Node does not offer. A certificate is SEQUENCE { tbs SEQUENCE { [0] { INTEGER version }
+ * … } … }, and the [0] is left out in version 1 (RFC 5280, section 4.1).
  */
 function versionOf(der: Uint8Array): number {
   const tbs = contentStart(der, 0);

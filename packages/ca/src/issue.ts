@@ -35,8 +35,8 @@ import { checkUserName, parseHost, type HostName } from "./subject-names.ts";
 
 const dayMs = 86_400_000;
 /**
- * Five years: long enough that nobody renews in a hurry, short enough that a key which leaked unnoticed does not serve
- * for twenty, as the original's did. A certificate never outlives its authority.
+ * Five years: long enough that nobody renews in a hurry, short enough that a key which leaked unnoticed does
+ * not serve for twenty, as the original's did. A certificate never outlives its authority.
  */
 export const leafDaysDefault = 1826;
 

@@ -10,7 +10,9 @@ export type CryptoProvider = webcrypto.Crypto;
 
 type ImportAlgorithm = webcrypto.EcKeyImportParams | webcrypto.RsaHashedImportParams;
 
-/** A key pair as made: the public half as the DER text of SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7). */
+/**
+ * A key pair as made: the public half as the DER text of SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
+ */
 export interface NewKey {
   readonly privateKeyPem: string;
   readonly publicKeyDer: Uint8Array<ArrayBuffer>;

@@ -18,6 +18,7 @@ import {
 import { leafDaysDefault, leafLike, signLeaf } from "./issue.ts";
 import { generateKey, publicKeyDerOf, readPrivateKey, successorKeyType } from "./key.ts";
 
+/** What is to be renewed, and how. PEM texts; days as for new certificates. */
 export interface RenewRequest {
   readonly certificatePem: string;
   /** The private key that lies beside the certificate, if it does: it is checked, never changed. */
@@ -26,16 +27,17 @@ export interface RenewRequest {
   readonly days?: number | undefined;
 }
 
+/** What the old certificate said, and the new one. */
 export interface Renewal {
   readonly before: CertificateFacts;
   readonly issued: IssuedCertificate;
 }
 
 /**
- * A new certificate for the holder of an old one: same subject, same alternative names, same key unless a new one is
- * asked for, with the extensions that are issued today (so that the original tool's certificates come out as version
- * 3). The old one may have expired. Renewing the authority's own certificate keeps its key, so that everything it has
- * signed stays valid.
+ * A new certificate for the holder of an old one: same subject, same alternative names, same key unless a new
+ * one is asked for, with the extensions that are issued today (so that the original tool's certificates come
+ * out as version 3). The old one may have expired. Renewing the authority's own certificate keeps its key, so
+ * that everything it has signed stays valid.
  */
 export async function renewCertificate(
   authorityFiles: { readonly certificatePem: string; readonly keyPem: string },

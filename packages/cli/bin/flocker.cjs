@@ -12,14 +12,20 @@ const entry = source ? path.join(package_, "src", "main.ts") : path.join(package
 const newEnough = major > 24 || (major === 24 && minor >= 15);
 const conditioned = !source || process.execArgv.includes("--conditions=source");
 
+const flags = source ? ["--conditions=source"] : [];
+
 if (newEnough && conditioned) {
   void import(require("node:url").pathToFileURL(entry).href);
+} else if (newEnough) {
+  // Not as a child: there must be one process only, which gets each signal once.
+  const argv = [process.execPath, ...process.execArgv, ...flags, entry, ...process.argv.slice(2)];
+  process.execve(process.execPath, argv, process.env);
 } else {
   const beside = [
     path.join(package_, "..", "..", "node_modules", ".bin", "node"),
     path.join(package_, "node_modules", ".bin", "node"),
   ];
-  const node = newEnough ? process.execPath : beside.find((candidate) => existsSync(candidate));
+  const node = beside.find((candidate) => existsSync(candidate));
   if (node === undefined) {
     process.stderr.write(
       `error: flocker needs Node 24.15 or newer; this is ${process.version}.\n` +
@@ -27,8 +33,8 @@ if (newEnough && conditioned) {
     );
     process.exit(1);
   }
-  // The new program takes this one's place. A terminal sends Ctrl-C to both; any other signal has to be passed on.
-  const flags = source ? ["--conditions=source"] : [];
+  // An old Node cannot give its place to another program. A terminal sends Ctrl-C to both; other signals are
+  // passed on.
   const child = require("node:child_process").spawn(node, [...flags, entry, ...process.argv.slice(2)], {
     stdio: "inherit",
   });

@@ -1,4 +1,5 @@
-// What the tests of the command line share: a terminal that remembers, and a run of the whole command in this process.
+// What the tests of the command line share: a terminal that remembers, and a run of the whole command in this
+// process.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -38,8 +38,9 @@ export interface SettingsSources {
 }
 
 /**
- * Puts the settings together: an option wins over an environment variable, and that over the file. Certificates that
- * nobody named are looked for beside the file, under the names of `flocker ca`'s manual: cluster.crt, user.crt, user.key.
+ * Puts the settings together: an option wins over an environment variable, and that over the file.
+ * Certificates that nobody named are looked for beside the file, under the names of `flocker ca`'s manual:
+ * cluster.crt, user.crt, user.key.
  */
 export async function resolveSettings(sources: SettingsSources): Promise<Result<ClientSettings>> {
   const { flags, env, workingFolder } = sources;

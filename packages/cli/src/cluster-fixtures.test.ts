@@ -1,5 +1,5 @@
-// A real control service's store, rules and HTTP server in this process, reached with certificates that `flocker ca` has
-// made. Tests speak for the agents: they connect nodes and report copies.
+// A real control service's store, rules and HTTP server in this process, reached with certificates that
+// `flocker ca` has made. Tests speak for the agents: they connect nodes and report copies.
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { TestContext } from "node:test";

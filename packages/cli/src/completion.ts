@@ -18,8 +18,8 @@ const kinds: Readonly<Record<string, Completion["kind"]>> = {
 };
 
 /**
- * What may come at the end of a command line: `words` are those after `flocker`, the last one begun or empty. All of it is
- * read off the commands themselves, so that completion never lags behind them.
+ * What may come at the end of a command line: `words` are those after `flocker`, the last one begun or empty.
+ * All of it is read off the commands themselves, so that completion never lags behind them.
  */
 export function complete(program: Command, words: readonly string[]): Completion {
   const before = words.slice(0, -1);
@@ -101,7 +101,10 @@ function startingWith(words: readonly string[], begun: string): Completion {
 export const shells = ["bash", "zsh"] as const;
 export type Shell = (typeof shells)[number];
 
-/** What the shell has to run. It asks `flocker __complete` at each Tab; a line `:files` leaves it to the shell. */
+/**
+ * What the shell has to run. It asks `flocker __complete` at each Tab; a line `:files` leaves it to the
+ * shell.
+ */
 export function completionScript(shell: Shell): string {
   return shell === "bash" ? bashScript : zshScript;
 }

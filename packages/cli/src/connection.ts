@@ -90,8 +90,9 @@ Each setting is taken from the option, else from the environment, else from the 
   --key                  FLOCKER_KEY                  key
   --server-name          FLOCKER_SERVER_NAME          server-name
 
-The file is --config, else FLOCKER_CONFIG, else ~/.config/flocker/client.yaml. File names in it are relative to it.
-Certificates that are not named are looked for beside it: cluster.crt, user.crt, user.key.
+The file is --config, else FLOCKER_CONFIG, else ~/.config/flocker/client.yaml.
+File names in it are relative to it. Certificates that are not named are looked for beside it,
+as cluster.crt, user.crt and user.key.
 
   # ~/.config/flocker/client.yaml
   server: https://control.example.org:4523
@@ -99,5 +100,6 @@ Certificates that are not named are looked for beside it: cluster.crt, user.crt,
   certificate: alice.crt
   key: alice.key
 
-The service's certificate must be for the host that is dialled, or for the server name: control-service is in all.
+The service's certificate must be for the host that is dialled, or for the server name:
+control-service is in all.
 `;

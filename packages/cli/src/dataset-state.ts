@@ -20,7 +20,9 @@ const progressReasons: ReadonlySet<string> = new Set<ReasonCode>([
 /** Reasons that follow from another node's reason, so that the other is the one to tell. */
 const echoes: ReadonlySet<string> = new Set<ReasonCode>(["held-by-node", "in-trash", "superseded"]);
 
-/** The reasons in the order in which they explain most: what is in the way first, echoes and progress last. */
+/**
+ * The reasons in the order in which they explain most: what is in the way first, echoes and progress last.
+ */
 export function byWeight(reasons: readonly v2.DatasetReason[]): readonly v2.DatasetReason[] {
   const weight = (reason: v2.DatasetReason): number =>
     progressReasons.has(reason.code) ? 2 : echoes.has(reason.code) ? 1 : 0;

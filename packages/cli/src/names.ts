@@ -69,8 +69,8 @@ function findNode(all: readonly v2.Node[], word: string): Result<string> {
 }
 
 /**
- * The dataset of that name, id, or unique beginning of an id. A name wins over a beginning. `unknown-dataset` where
- * nothing fits, `bad-request` with the candidates where several do.
+ * The dataset of that name, id, or unique beginning of an id. A name wins over a beginning. `unknown-dataset`
+ * where nothing fits, `bad-request` with the candidates where several do.
  */
 export async function findDataset(
   client: ClusterClient,

@@ -33,7 +33,10 @@ export function printNote(terminal: Terminal, text: string): void {
   terminal.error(`${printable(text)}\n`);
 }
 
-/** Tells a problem: for people as sentences, for programs (with `json`) as one line of JSON, to the standard error. */
+/**
+ * Tells a problem: for people as sentences, for programs (with `json`) as one line of JSON, to the standard
+ * error.
+ */
 export function printProblem(terminal: Terminal, problem: Problem, json: boolean): void {
   if (json) {
     terminal.error(`${JSON.stringify({ problem })}\n`);
@@ -87,8 +90,8 @@ export function renderTable<Row>(
 }
 
 /**
- * The text without characters that would do something to the terminal: names come from the network, and must not move
- * the cursor or hide lines. With `lines`, line feeds stay.
+ * The text without characters that would do something to the terminal: names come from the network, and must
+ * not move the cursor or hide lines. With `lines`, line feeds stay.
  */
 export function printable(text: string, lines = false): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {

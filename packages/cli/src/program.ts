@@ -72,14 +72,15 @@ export async function runProgram(
     return exitCode;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    // Help and the version end in this way too, with 0; `flocker` and `flocker ca` alone show help as an error.
+    // Help and the version end in this way too, with 0; `flocker` and `flocker ca` alone show help as an
+    // error.
     return error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
   }
 }
 
 /**
- * Makes a command and those below it end without ending the process, write to the given terminal, and say how to get
- * help after a wrong command line; commander does not hand that down by itself.
+ * Makes a command and those below it end without ending the process, write to the given terminal, and say how
+ * to get help after a wrong command line; commander does not hand that down by itself.
  */
 function prepare(command: Command, cli: CommandLine, path: string): void {
   const { terminal } = cli;

@@ -3,8 +3,8 @@ import { printable, type Terminal } from "./output.ts";
 /** Tells how something that is waited for goes on. */
 export interface Progress {
   /**
-   * Shows the state of things. On a terminal it rewrites one line; elsewhere it writes a line, but only when `stage` is
-   * another than before, so that logs do not fill up with percentages.
+   * Shows the state of things. On a terminal it rewrites one line; elsewhere it writes a line, but only when
+   * `stage` is another than before, so that logs do not fill up with percentages.
    */
   show(stage: string, text: string): void;
   /** Writes a line that stays, above the one that changes. */

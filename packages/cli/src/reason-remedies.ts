@@ -1,6 +1,9 @@
 import type { ReasonCode } from "@flocker/core";
 
-/** What a person can do about each reason; null where the cluster does it by itself. A code that is missing here does not compile. */
+/**
+ * What a person can do about each reason; null where the cluster does it by itself. A code that is missing
+ * here does not compile.
+ */
 const remedies: Readonly<Record<ReasonCode, string | null>> = {
   "lease-held": "release the lease, or wait for its end",
   "held-by-node": "look at what that node waits for",

@@ -24,8 +24,9 @@ const intervalMs = 1000;
 const oneByOneMax = 8;
 
 /**
- * Waits until all of these datasets are as wanted, and answers them as they are then. A control service that cannot be
- * reached for a while is waited for, too: the cluster works on meanwhile. `wait-timeout` says what was in the way.
+ * Waits until all of these datasets are as wanted, and answers them as they are then. A control service that
+ * cannot be reached for a while is waited for, too: the cluster works on meanwhile. `wait-timeout` says what
+ * was in the way.
  */
 export async function waitForDatasets(
   cli: CommandLine,

@@ -11,6 +11,7 @@ const answerBytesMax = 64 * 2 ** 20;
 /** Between two requests a connection is kept for so long, to save the handshake. */
 const keepAliveMs = 30_000;
 
+/** Whom to talk to, as whom, and for how long at most. */
 export interface HttpsClientOptions {
   readonly host: string;
   readonly port: number;
@@ -23,6 +24,7 @@ export interface HttpsClientOptions {
   readonly abort?: AbortSignal | undefined;
 }
 
+/** One request. The path has its query, percent-encoded; the body is text, or null for none. */
 export interface HttpsRequest {
   readonly method: string;
   readonly path: string;
@@ -30,6 +32,7 @@ export interface HttpsRequest {
   readonly body: string | null;
 }
 
+/** One answer, its body as text. */
 export interface HttpsResponse {
   readonly status: number;
   /** Names in lower case. */
@@ -40,8 +43,9 @@ export interface HttpsResponse {
 /** Speaks HTTPS to one control service, with a client certificate, TLS 1.2 or newer. */
 export interface HttpsClient {
   /**
-   * Sends one request and waits for its whole answer. Rejects with a ProblemError: `control-unreachable` where there is
-   * no answer, `deadline-exceeded` where none came in time, the certificates' codes where those are the cause.
+   * Sends one request and waits for its whole answer. Rejects with a ProblemError: `control-unreachable`
+   * where there is no answer, `deadline-exceeded` where none came in time, the certificates' codes where
+   * those are the cause.
    */
   send(request: HttpsRequest): Promise<HttpsResponse>;
   /** Closes the connections that are kept for later requests. */
@@ -61,7 +65,8 @@ export function createHttpsClient(options: HttpsClientOptions): HttpsClient {
       try {
         return await exchange(request, options, agent);
       } catch (error) {
-        // The service may close a kept connection at the moment when we use it again; reading twice does no harm.
+        // The service may close a kept connection at the moment when we use it again; reading twice does no
+        // harm.
         if (!(error instanceof StaleConnection) || request.method !== "GET")
           throw asProblem(error, request, options);
       }
@@ -77,7 +82,10 @@ export function createHttpsClient(options: HttpsClientOptions): HttpsClient {
 
 class StaleConnection extends Error {}
 class AnswerTooLong extends Error {}
-/** What Node's TLS servers do to a client whose certificate they do not accept; they send no alert that says so. */
+/**
+ * What Node's TLS servers do to a client whose certificate they do not accept; they send no alert that says
+ * so.
+ */
 class DroppedAfterHandshake extends Error {}
 
 function exchange(request: HttpsRequest, options: HttpsClientOptions, agent: Agent): Promise<HttpsResponse> {

@@ -73,8 +73,8 @@ export async function readClusterFile(path: string, name: string): Promise<Resul
  *         size: 10GiB              # optional; none for no limit
  *         metadata: { team: blue } # optional
  *
- * Everything else in it is a mistake; all of them are named with their lines. `nodeMistake` may say what is wrong with
- * a node, once it is known which there are.
+ * Everything else in it is a mistake; all of them are named with their lines. `nodeMistake` may say what is
+ * wrong with a node, once it is known which there are.
  */
 export function parseClusterFile(
   text: string,

@@ -31,7 +31,9 @@ export function differenceLines(
   }
   const count = (kind: Step["kind"]): number => steps.filter((step) => step.kind === kind).length;
   lines.push({
-    text: `${count("create")} to create, ${count("change")} to change, ${count("delete")} to delete, ${unchanged.length} unchanged`,
+    text:
+      `${count("create")} to create, ${count("change")} to change, ${count("delete")} to delete, ` +
+      `${unchanged.length} unchanged`,
     colour: null,
   });
   return lines;

@@ -39,8 +39,9 @@ export interface Difference {
 }
 
 /**
- * Compares what a file wants with the datasets that exist (deleted ones left out). Datasets are known by their names;
- * what the file does not say of a dataset counts as equal. With `prune`, what is not in the file is to be deleted.
+ * Compares what a file wants with the datasets that exist (deleted ones left out). Datasets are known by
+ * their names; what the file does not say of a dataset counts as equal. With `prune`, what is not in the file
+ * is to be deleted.
  */
 export function differenceOf(
   wanted: readonly WantedDataset[],
@@ -108,7 +109,8 @@ function severalOfOneName(want: WantedDataset, found: readonly v2.Dataset[]): Re
   const ids = found.map((dataset) => dataset.dataset_id).join(", ");
   return failure(
     "bad-request",
-    `The cluster has ${found.length} datasets called ${JSON.stringify(want.name)} (${ids}), so which one the file means is not clear.`,
+    `The cluster has ${found.length} datasets called ${JSON.stringify(want.name)} (${ids}), ` +
+      "so which one the file means is not clear.",
     "Give all but one of them another name.",
   );
 }

@@ -37,7 +37,7 @@ The file:
       node: node-a
       size: 10GiB                # optional; none for no limit
       metadata: { team: blue }   # optional; all of it, if given
-Datasets are known by name. What the file does not say stays as it is; datasets that it does not name are left alone.
+Datasets are known by name. What the file does not say stays as it is, as do datasets not in it.
 ${examples(
   ["flocker apply -f cluster.yaml --dry-run", "what would change?"],
   ["flocker apply -f cluster.yaml --wait", "change it, and return when all is in place"],
