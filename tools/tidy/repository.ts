@@ -21,7 +21,10 @@ export function read(path: string): string {
   return readFileSync(join(root, path), "utf8");
 }
 
-/** A JSON file's value, trusted to have that shape. As in a tsconfig, it may have comments and trailing commas. */
+/**
+ * A JSON file's value, trusted to have that shape. As in a tsconfig, it may have comments and trailing
+ * commas.
+ */
 export function readJson<Shape>(path: string): Shape {
   const text = read(path)
     .replace(/^\s*\/\/.*$/gm, "")
