@@ -16,6 +16,8 @@ export function trackConnections(server: Server): Connections {
   const sockets = new Set<Duplex>();
   const secure = new Set<Duplex>();
   const underWay = new Set<ServerResponse>();
+  // A handshake may end after everybody else has been told goodbye.
+  let isEnding = false;
   let whenQuiet: (() => void) | undefined;
   // Before TLS, so that unfinished handshakes are among them.
   server.prependListener("connection", (socket) => {
@@ -25,6 +27,7 @@ export function trackConnections(server: Server): Connections {
   server.prependListener("secureConnection", (socket) => {
     secure.add(socket);
     socket.once("close", () => secure.delete(socket));
+    if (isEnding) socket.end();
   });
   server.prependListener("request", (_request, response) => {
     underWay.add(response);
@@ -40,6 +43,7 @@ export function trackConnections(server: Server): Connections {
         else whenQuiet = resolve;
       }),
     end() {
+      isEnding = true;
       for (const socket of secure) socket.end();
     },
     cut() {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { createServer, type AddressInfo } from "node:net";
+import { connect as connectPlain, createServer, type AddressInfo } from "node:net";
 import { request as httpsRequest } from "node:https";
 import { connect, type TLSSocket } from "node:tls";
 import { readFileSync } from "node:fs";
@@ -252,10 +252,16 @@ test("stopping ends event streams and idle connections, and does not wait for si
   const idle = await open(started.value.port);
   const idleEnded = once(idle, "close");
   idle.resume();
+  // One that never even begins its handshake.
+  const mute = connectPlain(started.value.port, "127.0.0.1");
+  await once(mute, "connect");
+  const muteEnded = once(mute, "close");
+  mute.resume();
   const before = performance.now();
   await started.value[Symbol.asyncDispose]();
   assert.ok(performance.now() - before < 4000);
   await ended;
   await idleEnded;
+  await muteEnded;
   await assert.rejects(open(started.value.port), /ECONNREFUSED/);
 });
