@@ -2,8 +2,8 @@ import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 
-// Runs the benchmarks one after the other, each in a process of its own: all of bench/, or those whose name contains
-// one of the given texts. Ends with an error if one of them does not keep what it is held to.
+// Runs the benchmarks one after the other, each in a process of its own: all of bench/, or those whose name
+// contains one of the given texts. Ends with an error if one of them does not keep what it is held to.
 
 const folder = join(import.meta.dirname, "..", "bench");
 const filters = process.argv.slice(2);

@@ -18,8 +18,8 @@ import type { v2 } from "@flocker/api";
 import { ProblemError, type Result } from "@flocker/core";
 import { systemClock } from "@flocker/host";
 
-// The scripted tour (npm run demo): a database under write follows its configuration through three nodes, one of which
-// is killed on the way. It checks what it claims, and ends with an error where it does not hold.
+// The scripted tour (npm run demo): a database under write follows its configuration through three nodes, one
+// of which is killed on the way. It checks what it claims, and ends with an error where it does not hold.
 
 const clock = systemClock;
 const moveTimeoutMs = 60_000;

@@ -2,9 +2,10 @@ import { DatabaseSync } from "node:sqlite";
 import { existsSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 
-// A small shop, as a program that knows nothing of Flocker: it books an order in SQLite every few milliseconds, each in
-// a transaction of its own that is on disk before it counts. When its database goes away it looks where it has gone, as
-// a container that is started on another node would find it there. One line of output for each order that was kept.
+// A small shop, as a program that knows nothing of Flocker: it books an order in SQLite every few
+// milliseconds, each in a transaction of its own that is on disk before it counts. When its database goes
+// away it looks where it has gone, as a container that is started on another node would find it there. One
+// line of output for each order that was kept.
 
 const [dataset, ...mountRoots] = process.argv.slice(2);
 if (dataset === undefined || mountRoots.length === 0) throw new Error("usage: shop.ts DATASET MOUNT-ROOT...");

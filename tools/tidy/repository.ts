@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync, readdirSync } from "node:fs";
+import { lstatSync, readFileSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 /** The repository's root folder. */
@@ -62,14 +62,17 @@ function listFiles(): readonly string[] {
       encoding: "utf8",
       stdio: ["ignore", "pipe", "ignore"],
     });
-    const deleted = execFileSync("git", ["ls-files", "-z", "--deleted"], { cwd: root, encoding: "utf8" });
-    const gone = new Set(deleted.split("\0"));
-    const paths = new Set(output.split("\0").filter((path) => path !== "" && !gone.has(path)));
+    const paths = new Set(output.split("\0").filter((path) => path !== "" && isFile(path)));
     return [...paths].toSorted(compareTexts);
   } catch {
     // A source archive has no git: everything in it counts.
     return walk("");
   }
+}
+
+/** Not what was deleted without a commit, and no link to a folder. */
+function isFile(path: string): boolean {
+  return lstatSync(join(root, path), { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
 function compareTexts(a: string, b: string): number {
