@@ -10,6 +10,7 @@ import {
   type AgentEffect,
   type AgentEvent,
   type AgentIdentity,
+  type AgentRules,
   type AgentState,
   type AgentStore,
   type ByteStream,
@@ -54,9 +55,16 @@ const progressIntervalMs = 500;
 /** An agent that was refused asks again, but not as if the network had failed. */
 const refusedDelayMs = 10_000;
 
-/** Starts a node agent: it looks at its storage at once and serves what it owns, with or without a control service. */
-export function startNodeAgent(ports: NodeAgentPorts, identity: AgentIdentity): NodeAgent {
-  const shell = new Shell(ports, identity);
+/**
+ * Starts a node agent: it looks at its storage at once and serves what it owns, with or without a control service.
+ * `rules` are the agents' own unless somebody tries out others.
+ */
+export function startNodeAgent(
+  ports: NodeAgentPorts,
+  identity: AgentIdentity,
+  rules?: AgentRules,
+): NodeAgent {
+  const shell = new Shell(ports, identity, rules);
   shell.start();
   return { handlePeer: shell.handlePeer, stop: () => shell.stop() };
 }
@@ -83,9 +91,9 @@ class Shell {
   #unwatch: (() => void) | undefined;
   #settling = false;
 
-  constructor(ports: NodeAgentPorts, identity: AgentIdentity) {
+  constructor(ports: NodeAgentPorts, identity: AgentIdentity, rules: AgentRules | undefined) {
     this.#ports = ports;
-    this.#state = createAgentState(identity, () => ports.random.next());
+    this.#state = createAgentState(identity, () => ports.random.next(), rules);
   }
 
   start(): void {

@@ -16,3 +16,5 @@ export * from "./loop/machine.ts";
 export * from "./loop/state.ts";
 export * from "./plan/lane-input.ts";
 export { planDataset, snapshotNamePrefix } from "./plan/lane-plan.ts";
+export { agentRules, type AgentRules } from "./plan/rules.ts";
+export type { Judgement, Verdict } from "./plan/judge.ts";

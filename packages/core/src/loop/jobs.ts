@@ -1,7 +1,7 @@
 import { assert } from "../assert.ts";
 import type { Milliseconds } from "../model/ids.ts";
 import { failure, success, type Result } from "../model/problem.ts";
-import { judgePromote, judgeReceive, judgeTakeBack, type Judgement, type Verdict } from "../plan/judge.ts";
+import type { Judgement, Verdict } from "../plan/judge.ts";
 import type { PeerReply, PeerRequest } from "../protocol/peer.ts";
 import type { AgentEvent, AgentState, Job, Lane } from "./state.ts";
 
@@ -66,9 +66,10 @@ function consider(state: AgentState, lane: Lane, job: Job): Result<PeerReply> | 
     case "take-back":
       return takeBack(state, lane, judgement, request);
     case "promote":
-      return answerOf(judgePromote(judgement, request), { kind: "promote" });
+      return answerOf(state.rules.judgePromote(judgement, request), { kind: "promote" });
     case "receive": {
-      const verdict = state.receiving >= receivesMaximum ? tellBusy : judgeReceive(judgement, request);
+      const verdict =
+        state.receiving >= receivesMaximum ? tellBusy : state.rules.judgeReceive(judgement, request);
       return answerOf(verdict, { kind: "receive", receivedBytes: 0 });
     }
   }
@@ -126,7 +127,7 @@ function takeBack(
   judgement: Judgement,
   request: Extract<PeerRequest, { kind: "take-back" }>,
 ): Result<PeerReply> {
-  const answer = judgeTakeBack(judgement, request);
+  const answer = state.rules.judgeTakeBack(judgement, request);
   if ("problem" in answer) return { ok: false, problem: answer.problem };
   if (answer.promise !== null) {
     lane.promised = answer.promise;

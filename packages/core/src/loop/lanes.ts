@@ -2,7 +2,6 @@ import { assert } from "../assert.ts";
 import type { Milliseconds } from "../model/ids.ts";
 import type { Problem, Result } from "../model/problem.ts";
 import type { Action, Decision, LaneInput, MoveMemory, PeerKnowledge, Wait } from "../plan/lane-input.ts";
-import { planDataset } from "../plan/lane-plan.ts";
 import { backoffMs } from "./backoff.ts";
 import { answerAtOnce, startJob } from "./jobs.ts";
 import { reasonOfFailure, setReasons } from "./report.ts";
@@ -20,7 +19,7 @@ export function advance(state: AgentState, lane: Lane, now: Milliseconds): void 
   state.changed.add(lane);
   if (lane.mustLook) return lookOrWait(state, lane, now);
   answerJobs(state, lane, now);
-  if (lane.running === null) carryOut(state, lane, planDataset(inputOf(state, lane)), now);
+  if (lane.running === null) carryOut(state, lane, state.rules.planDataset(inputOf(state, lane)), now);
 }
 
 /** Whether the lane waits for another agent's word and meanwhile does nothing to its own copy. */

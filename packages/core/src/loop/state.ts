@@ -4,6 +4,7 @@ import type { Epoch } from "../model/epoch.ts";
 import type { DatasetId, Era, Milliseconds, NodeId } from "../model/ids.ts";
 import type { Problem, Result } from "../model/problem.ts";
 import type { Reason } from "../model/reason.ts";
+import { agentRules, type AgentRules } from "../plan/rules.ts";
 import type { Action, BirthNote, Local, MoveMemory, PeerKnowledge } from "../plan/lane-input.ts";
 import type { AgentToControl, ControlToAgent, SliceDataset, SliceNode } from "../protocol/agent.ts";
 import type { PeerReply, PeerRequest } from "../protocol/peer.ts";
@@ -144,6 +145,7 @@ export type SessionPhase = "down" | "greeting" | "taking-slice" | "live";
 /** Everything an agent knows in memory. Losing it costs a look and a report, never data. */
 export interface AgentState {
   readonly identity: AgentIdentity;
+  readonly rules: AgentRules;
   /** From 0 up to 1, for the jitter of the back-off. */
   readonly chance: () => number;
   /** What the time of day is ahead of the monotonic time; reports carry the time of day. */
@@ -179,9 +181,15 @@ export interface AgentState {
   effects: AgentEffect[];
 }
 
-export function createAgentState(identity: AgentIdentity, chance: () => number): AgentState {
+/** The state of an agent that was just started. `rules` are the agents' own unless somebody tries out others. */
+export function createAgentState(
+  identity: AgentIdentity,
+  chance: () => number,
+  rules: AgentRules = agentRules,
+): AgentState {
   return {
     identity,
+    rules,
     chance,
     wallOffsetMs: 0,
     lanes: new Map(),
