@@ -109,6 +109,7 @@ export async function placeNewCopy(
       await files.makeFolder(tree, 0o777);
       // As the original did: whoever runs in a container may write. The mode of mkdir is cut by the umask.
       await files.chmod(tree, 0o777);
+      await files.syncFolder(tree);
     } else {
       await files.rename(data.tree, tree);
       await files.rename(data.manifest, `${staging}/snapshots/${data.guid}.manifest`);

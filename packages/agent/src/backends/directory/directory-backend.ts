@@ -71,6 +71,7 @@ export async function openDirectoryBackend(
     const layout = layoutOf(await files.realPath(options.root), options.mountRoot);
     await files.makeFolders(layout.copies);
     await files.makeFolders(layout.staging);
+    await files.makeFolders(layout.mountRoot);
     // Through the symlinks, programs of any user come to the data, whose own permissions decide; but nobody else can list
     // the copies or reach what is being built.
     await files.chmod(layout.copies, 0o711);

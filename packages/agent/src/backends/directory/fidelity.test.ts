@@ -158,7 +158,7 @@ test("whatever is done to a tree, every move by increments brings exactly it", a
       }
     }),
   );
-  await fc.assert(property, { numRuns: Number(process.env["FIDELITY_RUNS"] ?? 6), endOnFailure: true });
+  await fc.assert(property, { numRuns: Number(process.env["FIDELITY_RUNS"] ?? 4), endOnFailure: true });
 });
 
 /** One dataset on A that is sent whole to B, changed, and sent as an increment; both times B must be equal. */

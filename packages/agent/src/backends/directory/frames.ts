@@ -1,5 +1,5 @@
 import type { Abort, ByteStream, Snapshot } from "@flocker/core";
-import { ProblemError } from "@flocker/core";
+import { assert, ProblemError } from "@flocker/core";
 import Type from "typebox";
 import { Compile } from "typebox/compile";
 import { crc32 } from "node:zlib";
@@ -32,6 +32,7 @@ export interface StreamHeader {
 const magic = Buffer.from("flocker-directory 1\n");
 const frameHeaderBytes = 9;
 const frameLimitBytes = 1024 * 1024;
+const frameTargetBytes = 256 * 1024;
 
 const checkHeader = Compile(
   Type.Object({
@@ -50,27 +51,45 @@ export class FrameWriter {
 
   /** The start of the stream. */
   begin(header: StreamHeader): Buffer {
-    return Buffer.concat([magic, ...this.frame("H", Buffer.from(JSON.stringify(header)))]);
+    return Buffer.concat([magic, ...this.frame("H", [Buffer.from(JSON.stringify(header))])]);
   }
 
-  /** A frame, as the pieces to send one after the other. The content is not copied. */
-  frame(kind: FrameKind, content: Uint8Array): Uint8Array[] {
-    const pieces: Uint8Array[] = [];
-    for (let start = 0; start === 0 || start < content.length; start += frameLimitBytes) {
-      const part = content.subarray(start, start + frameLimitBytes);
-      this.#checksum = crc32(part, this.#checksum);
-      const header = Buffer.alloc(frameHeaderBytes);
-      header.write(kind, 0, "latin1");
-      header.writeUInt32BE(part.length, 1);
-      header.writeUInt32BE(this.#checksum, 5);
-      pieces.push(header);
-      if (part.length > 0) pieces.push(part);
+  /** A frame of at most 1 MiB, as the pieces to send one after the other. The contents are not copied. */
+  frame(kind: FrameKind, contents: readonly Uint8Array[]): Uint8Array[] {
+    let length = 0;
+    for (const content of contents) {
+      this.#checksum = crc32(content, this.#checksum);
+      length += content.length;
     }
-    return pieces;
+    assert(length <= frameLimitBytes, "a frame is not larger than its reader allows");
+    const header = Buffer.alloc(frameHeaderBytes);
+    header.write(kind, 0, "latin1");
+    header.writeUInt32BE(length, 1);
+    header.writeUInt32BE(this.#checksum, 5);
+    return [header, ...contents];
+  }
+
+  /** Puts a stream into frames that are large enough for their headers to cost nothing. */
+  async *frames(kind: FrameKind, source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    let pieces: Uint8Array[] = [];
+    let length = 0;
+    for await (const chunk of source) {
+      for (let start = 0; start < chunk.length; start += frameLimitBytes) {
+        const piece = chunk.subarray(start, start + frameLimitBytes);
+        if (length + piece.length > frameTargetBytes) {
+          yield* this.frame(kind, pieces);
+          pieces = [];
+          length = 0;
+        }
+        pieces.push(piece);
+        length += piece.length;
+      }
+    }
+    if (length > 0) yield* this.frame(kind, pieces);
   }
 
   end(): Uint8Array[] {
-    return this.frame("E", new Uint8Array(0));
+    return this.frame("E", []);
   }
 }
 

@@ -61,9 +61,9 @@ async function isHarmless({ world, target, dataset, base, outside }: Attack, par
   const archive = parts.archive ?? Buffer.concat([...(parts.members ?? []), tarEnd]);
   const bytes = Buffer.concat([
     frames.begin(header),
-    ...frames.frame("D", listed(parts.remove)),
-    ...frames.frame("F", listed(parts.remake)),
-    ...frames.frame("T", archive),
+    ...frames.frame("D", [listed(parts.remove)]),
+    ...frames.frame("F", [listed(parts.remake)]),
+    ...frames.frame("T", [archive]),
     ...frames.end(),
   ]);
   const request = requestOf(dataset, base.guid, snapshot);

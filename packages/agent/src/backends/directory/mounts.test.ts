@@ -5,9 +5,9 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { suite, test } from "node:test";
 
-import type { DatasetId } from "@flocker/core";
+import type { DatasetId, Snapshot } from "@flocker/core";
 
-import { recordOf, refused, value, World } from "../conformance/world.ts";
+import { never, recordOf, refused, requestOf, streamOf, value, World } from "../conformance/world.ts";
 import { directoryHarness, type DirectoryNode } from "./testing/directory-harness.ts";
 import { python } from "./testing/tree-listing.ts";
 
@@ -43,7 +43,6 @@ const occupants: Readonly<Record<string, (place: string) => void>> = {
 for (const [what, put] of Object.entries(occupants)) {
   test(`${what} at the mount point is told, and never removed`, async () => {
     await withCopy(async ({ world, node, dataset, place }) => {
-      fs.mkdirSync(node.mountRoot);
       put(place);
       const before = fs.lstatSync(place, { bigint: true });
       assert.match(refused(await node.backend.mount(dataset), "file-exists"), new RegExp(place));
@@ -59,11 +58,21 @@ for (const [what, put] of Object.entries(occupants)) {
 
 test("the mount root is made where it is missing", async () => {
   await withCopy(async ({ node, dataset, place, tree }) => {
-    assert.ok(!fs.existsSync(node.mountRoot));
+    fs.rmdirSync(node.mountRoot);
     value(await node.backend.mount(dataset));
     assert.equal(fs.readlinkSync(place), tree);
   });
 });
+
+/** A whole stream of the same dataset, made on another node. */
+async function streamFromElsewhere(
+  world: World,
+  dataset: DatasetId,
+): Promise<{ snapshot: Snapshot; bytes: Buffer }> {
+  value(await world.b.backend.create(recordOf(dataset), null));
+  const snapshot = await world.snapshot(world.b, dataset);
+  return { snapshot, bytes: await world.stream(world.b, dataset, null, snapshot.guid) };
+}
 
 test("a symlink that somebody removed shows as unmounted, but the copy is known to be in use", async () => {
   await withCopy(async ({ world, node, dataset, place }) => {
@@ -77,8 +86,14 @@ test("a symlink that somebody removed shows as unmounted, but the copy is known 
     refused(await node.backend.trash(dataset, 1), "busy-mount");
     refused(await node.backend.unmount(dataset), "busy-mount");
     assert.ok(!fs.existsSync(place));
+    const replica = recordOf(dataset, "replica");
+    value(await node.backend.writeRecord(replica));
+    const { snapshot, bytes } = await streamFromElsewhere(world, dataset);
+    const request = requestOf(dataset, null, snapshot);
+    refused(await node.backend.receive(request, streamOf(bytes), never), "busy-mount");
     await holder.release();
     value(await node.backend.snapshot(dataset, "yes"));
+    value(await node.backend.receive(request, streamOf(bytes), never));
   });
 });
 
@@ -94,7 +109,6 @@ test("a symlink that somebody removed is put back by mounting", async () => {
 test("a symlink that somebody made counts as mounted, and the copy as changed", async () => {
   await withCopy(async ({ world, node, dataset, place, tree }) => {
     const { guid } = await world.snapshot(node, dataset);
-    fs.mkdirSync(node.mountRoot);
     fs.symlinkSync(tree, place);
     const seen = await world.seen(node, dataset);
     assert.deepEqual([seen.mountedAt, seen.unchangedSince], [place, null]);

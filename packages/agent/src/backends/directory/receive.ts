@@ -6,7 +6,7 @@ import { findCopy, newState, placeNewCopy, writeState } from "./copies.ts";
 import { corrupt, FrameReader, interrupted, type StreamHeader } from "./frames.ts";
 import { copyFolder, manifestFile, mountPath, treeFolder, type Context } from "./layout.ts";
 import { writeManifest, type ManifestSummary } from "./manifest.ts";
-import { clockTickMs, lookAtMountPoint } from "./mounts.ts";
+import { clockTickMs, lookAtMountPoint, requireUnmounted } from "./mounts.ts";
 import { noSpace, refuse, tellsOfNoSpace } from "./problems.ts";
 import { lend, programFailed, runProgram, tryProgram } from "./programs.ts";
 import { discardStaged, makeStaging, moveToStaging } from "./removal.ts";
@@ -68,29 +68,30 @@ async function requireReceivable(context: Context, request: ReceiveRequest): Pro
     if (base === null) return null;
     throw wrongBase(request, "there is no copy here");
   }
-  const { state } = found;
-  if (state.record.role === "primary") {
+  if (found.state.record.role === "primary") {
     throw refuse(
       "target-holds-primary",
       `This node holds the primary copy of dataset ${dataset}, which is never overwritten.`,
       "Find out which node should own the dataset (flocker explain).",
     );
   }
-  if (state.trashedAt !== null) {
+  if (found.state.trashedAt !== null) {
     throw refuse(
       "dataset-deleted",
       `The copy of dataset ${dataset} on this node lies in the trash.`,
       "Wait until it has been destroyed, or take it back (flocker undelete).",
     );
   }
-  const point = await lookAtMountPoint(context, dataset, state.tree);
-  if (point.kind === "mounted" || state.inUse) {
+  const point = await lookAtMountPoint(context, dataset, found.state.tree);
+  if (point.kind === "mounted") {
     throw refuse(
       "target-holds-primary",
       `Dataset ${dataset} is in use on this node, at ${mountPath(context, dataset)}.`,
       "Unmount it first.",
     );
   }
+  // Where the symlink was removed by somebody else, its users may still be there.
+  const state = await requireUnmounted(context, found.state, "Receiving");
   const isHeld = state.unchangedSince === request.snapshot.guid;
   if (!isHeld && base !== null && state.unchangedSince !== base) {
     throw wrongBase(

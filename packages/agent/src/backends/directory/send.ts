@@ -1,9 +1,15 @@
-import type { Abort, ByteStream, SendRequest, SendStream } from "@flocker/core";
+import type { Abort, SendRequest, SendStream } from "@flocker/core";
 
 import { createArguments, type TarFeatures } from "./archive.ts";
 import { requireCopy } from "./copies.ts";
-import { listChanges, surveyDifference, type Difference, type ManifestPair } from "./difference.ts";
-import { FrameWriter, interrupted, type FrameKind } from "./frames.ts";
+import {
+  listChanges,
+  surveyDifference,
+  type Difference,
+  type ManifestPair,
+  type PathChange,
+} from "./difference.ts";
+import { FrameWriter, interrupted } from "./frames.ts";
 import { manifestFile, treeFolder, type Context } from "./layout.ts";
 import { refuse } from "./problems.ts";
 import { streamProgram } from "./programs.ts";
@@ -58,55 +64,46 @@ async function* produce(sending: Sending): AsyncGenerator<Uint8Array> {
     entries: snapshot.entries,
     acls: tar.acls,
   });
-  yield* pathFrames(sending, frames, "D");
-  yield* pathFrames(sending, frames, "F");
+  if (request.base !== null) {
+    yield* frames.frames(
+      "D",
+      listedPaths(sending, (change) => change.remove),
+    );
+    yield* frames.frames(
+      "F",
+      listedPaths(sending, (change) => change.remake),
+    );
+  }
   const archive = streamProgram(
     context.commands,
     `Reading the data of dataset ${request.dataset}`,
     createArguments(tar),
-    { cwd: treeFolder(context, request.dataset, sending.tree), stdin: archivedPaths(sending), abort },
+    {
+      cwd: treeFolder(context, request.dataset, sending.tree),
+      stdin: listedPaths(sending, (change) => change.send, "./"),
+      abort,
+    },
   );
-  for await (const chunk of archive) yield* frames.frame("T", chunk);
+  yield* frames.frames("T", archive);
   await requireUnchanged(sending);
   yield* frames.end();
 }
 
-/** The paths to remove (D) or the folders to make anew (F), a frame for each batch. */
-async function* pathFrames(
+/** The paths of the chosen changes, each with a prefix and closed by a NUL. */
+async function* listedPaths(
   sending: Sending,
-  frames: FrameWriter,
-  kind: "D" | "F",
+  chosen: (change: PathChange) => boolean,
+  prefix = "",
 ): AsyncGenerator<Uint8Array> {
-  if (sending.request.base === null) return;
-  const changes = listChanges(sending.context, sending.pair, sending.difference);
-  for await (const batch of changes) {
+  const before = Buffer.from(prefix);
+  for await (const changes of listChanges(sending.context, sending.pair, sending.difference)) {
     if (sending.abort.aborted) throw interrupted("it was stopped");
-    const chosen = batch.filter((change) => (kind === "D" ? change.remove : change.remake));
-    if (chosen.length > 0)
-      yield* framesOf(
-        frames,
-        kind,
-        chosen.map(({ path }) => path),
-      );
+    const listed = changes.filter(chosen);
+    if (listed.length > 0) yield Buffer.concat(listed.flatMap(({ path }) => [before, path, closingNul]));
   }
-}
-
-function* framesOf(frames: FrameWriter, kind: FrameKind, paths: readonly Buffer[]): Generator<Uint8Array> {
-  yield* frames.frame(kind, Buffer.concat(paths.flatMap((path) => [path, closingNul])));
 }
 
 const closingNul = Buffer.from([0]);
-
-/** What tar is to read: `./path`, each closed by a NUL. */
-async function* archivedPaths(sending: Sending): ByteStreamGenerator {
-  for await (const batch of listChanges(sending.context, sending.pair, sending.difference)) {
-    const sent = batch.filter((change) => change.send);
-    if (sent.length > 0) yield Buffer.concat(sent.flatMap(({ path }) => [dotSlash, path, closingNul]));
-  }
-}
-
-const dotSlash = Buffer.from("./");
-type ByteStreamGenerator = AsyncGenerator<Uint8Array> & ByteStream;
 
 /** Before the end mark: a copy that was mounted while it was read may have been changed under tar's hands. */
 async function requireUnchanged(sending: Sending): Promise<void> {
