@@ -16,6 +16,8 @@ export interface Rig {
   readonly cluster: LocalCluster;
   readonly client: LocalClient;
   node(index: number): RunnableNode;
+  /** What has to be undone once all processes have ended, before the folder is removed. */
+  readonly cleanUps: (() => Promise<unknown>)[];
 }
 
 /** Starts a cluster for a test and ends it after the test. */
@@ -34,15 +36,8 @@ export async function startRig(
   const cluster = opened.value;
   const client = openLocalClient(cluster);
   assert.ok(client.ok, client.ok ? "" : client.problem.message);
-  t.after(async () => {
-    client.value.close();
-    await cluster.stop();
-    if ((t as TestContext & { readonly passed: boolean }).passed)
-      await rm(folder, { recursive: true, force: true });
-    else t.diagnostic(`logs and data are kept in ${folder}`);
-  });
-  cluster.start();
   const rig: Rig = {
+    cleanUps: [],
     cluster,
     client: client.value,
     node: (index) => {
@@ -51,6 +46,15 @@ export async function startRig(
       return node;
     },
   };
+  t.after(async () => {
+    client.value.close();
+    await cluster.stop();
+    for (const cleanUp of rig.cleanUps) await cleanUp();
+    if ((t as TestContext & { readonly passed: boolean }).passed)
+      await rm(folder, { recursive: true, force: true });
+    else t.diagnostic(`logs and data are kept in ${folder}`);
+  });
+  cluster.start();
   await ready(rig);
   return rig;
 }
