@@ -1,5 +1,4 @@
 export * from "./node-agent.ts";
-export * from "./backends/conformance.ts";
 export * from "./backends/directory/directory-backend.ts";
 export * from "./configuration.ts";
 export * from "./service.ts";

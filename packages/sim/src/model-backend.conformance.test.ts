@@ -1,8 +1,8 @@
 // The model backend passes what every backend passes, with and without live snapshots.
 import type { Backend, DatasetId, Result } from "@flocker/core";
 import { failure } from "@flocker/core";
-import { backendConformance } from "@flocker/agent";
-import type { BackendHarness, BackendNode } from "@flocker/agent";
+import { backendConformance } from "@flocker/agent/backend-conformance";
+import type { BackendHarness, BackendNode } from "@flocker/agent/backend-conformance";
 import { defaultModelDiskOptions } from "./model-disk.ts";
 import { World } from "./world.ts";
 import type { WorldNode } from "./world.ts";

@@ -90,6 +90,7 @@ export interface Job {
   readonly request: PeerRequest;
 }
 
+/** Lanes share slots of two kinds: quick ones run commands, transfers fill a link. */
 export type Pool = "quick" | "transfer";
 
 /** What a lane is doing. `since` and `overdueAt` are monotonic, `startedAt` is the time of day for people. */
@@ -140,6 +141,7 @@ export interface Lane {
   reported: string | null;
 }
 
+/** How far the session with the control service has come; only when it is `live` is the slice current. */
 export type SessionPhase = "down" | "greeting" | "taking-slice" | "live";
 
 /** Everything an agent knows in memory. Losing it costs a look and a report, never data. */

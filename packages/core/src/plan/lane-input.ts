@@ -104,20 +104,24 @@ export type Decision =
   | { readonly kind: "wait"; readonly waits: readonly Wait[] }
   | { readonly kind: "done" };
 
+/** Nothing is to be done. */
 export const done: Decision = { kind: "done" };
 
+/** An action that waits for the back-off of failures before it; `because` is shown meanwhile. */
 export function act(action: Action, because?: Wait): Decision {
   return because === undefined
     ? { kind: "act", action, urgent: false }
     : { kind: "act", action, urgent: false, because };
 }
 
+/** An action that restores service or safety, and so does not wait for the back-off of another's failure. */
 export function actAtOnce(action: Action, because?: Wait): Decision {
   return because === undefined
     ? { kind: "act", action, urgent: true }
     : { kind: "act", action, urgent: true, because };
 }
 
+/** Nothing is done now, for this reason. */
 export function wait(code: ReasonCode, message: string): Decision {
   return { kind: "wait", waits: [{ code, message }] };
 }

@@ -27,6 +27,7 @@ import { openSend } from "./send.ts";
 import { forgetSnapshots, takeSnapshot } from "./snapshots.ts";
 import { sameRecord } from "./state.ts";
 
+/** Where the backend keeps copies and mounts them, and the doors it uses. */
 export interface DirectoryBackendOptions {
   /** The folder for the copies; absolute. It and the folders above it are made if they are missing. */
   readonly root: string;
@@ -40,6 +41,7 @@ export interface DirectoryBackendOptions {
   readonly files?: Files;
 }
 
+/** A backend of plain folders, which holds its storage folder until it is closed. */
 export interface DirectoryBackend extends Backend {
   /** Gives the storage back to other processes. Nothing else may be called afterwards. */
   close(): void;
