@@ -3,6 +3,7 @@ import type { DatasetId } from "@flocker/core";
 import type { DiskEvent } from "./model-disk.ts";
 import type { World, WorldNode } from "./world.ts";
 
+/** What the invariants are checked over. */
 export interface InvariantOptions {
   /** Whether a copy of this dataset may be destroyed now; nothing may unless this says so. */
   readonly mayDestroy?: (dataset: DatasetId) => boolean;

@@ -3,6 +3,7 @@ import type { Capabilities, Capacity, DatasetId, Problem, Result } from "@flocke
 import { bytesOf, bytesSince, makeBlock, newCopy } from "./model-content.ts";
 import type { Block, ModelCopy } from "./model-content.ts";
 
+/** How a model disk behaves. */
 export interface ModelDiskOptions {
   readonly capacityBytes: number;
   readonly capabilities: Capabilities;
@@ -11,6 +12,7 @@ export interface ModelDiskOptions {
   readonly mountRoot: string;
 }
 
+/** A disk that is healthy and large enough for most scenarios. */
 export const defaultModelDiskOptions: ModelDiskOptions = {
   capacityBytes: 2 ** 40,
   capabilities: {
@@ -190,6 +192,16 @@ export class ModelDisk {
       copy?.holders.clear();
       if (copy !== undefined) this.setMounted(dataset, copy, false);
     }
+  }
+
+  /** All data is gone, as with a new disk. Nobody is told: who watches over the rules knows that it was replaced. */
+  wipe(): void {
+    for (const copy of this.copies.values()) copy.holders.clear();
+    this.copies.clear();
+    this.#mounted.clear();
+    this.#reservations.clear();
+    this.#usedBytes = 0;
+    this.#broken = null;
   }
 
   /** Only for the backend. */

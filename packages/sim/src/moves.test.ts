@@ -88,12 +88,14 @@ async function moveWithCrash(name: string, point: CrashPoint): Promise<void> {
   const target = sim.node(1);
   const crashing = nodeNamed(told, name);
   crashing.machine.crashAtEffect(point);
-  sim.move(dataset, target);
+  const accepted = sim.move(dataset, target);
   await sim.world.run(() => !crashing.machine.alive || sim.isServedBy(dataset, target), { withinMs: 60_000 });
   if (!crashing.machine.alive) {
     await sim.world.runFor(2_000);
     crashing.restart();
   }
+  // Who hears nothing asks again.
+  if (!accepted) assert.equal(sim.move(dataset, target), true);
   await arrival(told, target);
 }
 

@@ -12,6 +12,7 @@ export interface Range {
   readonly max: number;
 }
 
+/** How a simulated network delays and loses. */
 export interface NetworkOptions {
   /** How long each message takes. */
   readonly latencyMs: Range;
@@ -21,6 +22,7 @@ export interface NetworkOptions {
   readonly silenceMs: Milliseconds;
 }
 
+/** A network without faults. */
 export const defaultNetworkOptions: NetworkOptions = {
   latencyMs: { min: 0.2, max: 3 },
   connectTimeoutMs: 10_000,
@@ -43,6 +45,7 @@ export class SimNetwork {
   readonly #scheduler: Scheduler;
   readonly #options: NetworkOptions;
   readonly #random: SeededRandom;
+  #latency: Range;
   readonly #conditions: ChannelConditions;
   readonly #nodes = new Map<NodeId, SimNode>();
   readonly #acceptors = new Map<Incarnation, Map<Service, Acceptor>>();
@@ -55,6 +58,7 @@ export class SimNetwork {
     this.#scheduler = scheduler;
     this.#options = options;
     this.#random = scheduler.random.fork("network");
+    this.#latency = options.latencyMs;
     this.#conditions = {
       latencyMs: () => this.latencyMs(),
       isPartitioned: (from, to) => this.isPartitioned(from.node, to.node),
@@ -75,7 +79,13 @@ export class SimNetwork {
 
   /** Draws how long the next message takes. */
   latencyMs(): Milliseconds {
-    return this.#random.between(this.#options.latencyMs.min, this.#options.latencyMs.max);
+    return this.#random.between(this.#latency.min, this.#latency.max);
+  }
+
+  /** Makes all links as slow as that, or with null as they were. What is on its way keeps its time. */
+  slow(latencyMs: Range | null): void {
+    this.#scheduler.note(latencyMs === null ? "network is as fast as before" : "network is slow");
+    this.#latency = latencyMs ?? this.#options.latencyMs;
   }
 
   /**

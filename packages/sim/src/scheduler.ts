@@ -11,6 +11,7 @@ export class SimulationError extends Error {
   override readonly name = "SimulationError";
 }
 
+/** What a scheduler starts with. */
 export interface SchedulerOptions {
   readonly seed: number | bigint | string;
   /** What the clocks show when the simulation begins. */

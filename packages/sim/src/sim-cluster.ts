@@ -9,6 +9,7 @@ import {
 } from "@flocker/control";
 import {
   assert,
+  type AgentRules,
   type AgentToControl,
   type ControlToAgent,
   type DatasetId,
@@ -18,12 +19,26 @@ import {
   type Milliseconds,
   type NodeId,
 } from "@flocker/core";
+import { ControlIsDown, storeOf } from "./control-store.ts";
 import { controlNodeName, World, type NodePorts, type WorldNode, type WorldOptions } from "./world.ts";
 
+/** The make-up of a simulated cluster. */
 export interface SimClusterOptions extends WorldOptions {
   readonly nodeCount: number;
   /** How long deleted datasets can be had back; an hour unless told otherwise. */
   readonly graceMs?: Milliseconds;
+  readonly parts?: SimClusterParts;
+}
+
+/** Where other parts than the real ones can be put in, to show that what they do wrong is noticed. */
+export interface SimClusterParts {
+  readonly rules?: AgentRules;
+  /** The ports that an agent gets instead of its node's. */
+  agentPorts?(node: WorldNode, ports: NodePorts): NodePorts;
+  /** The store that a control service gets. It is asked for at each start. */
+  controlStore?(store: ConfigurationStore): ConfigurationStore;
+  /** The cluster that the control service's hub and its clock get. */
+  cluster?(cluster: ClusterCore, control: WorldNode): ClusterCore;
 }
 
 /** A message between an agent and the control service, as it was sent. */
@@ -39,19 +54,22 @@ const author = { author: "user-sim" } as const;
 export class SimCluster {
   readonly world: World;
   readonly nodes: readonly WorldNode[];
-  readonly store: ConfigurationStore;
+  /** What the control service keeps. It outlives its restarts; while it is down another may be put in its place. */
+  store: ConfigurationStore;
   /** All messages between agents and the control service since `listen`, both ways, in the order of sending. */
   readonly wire: WireMessage[] = [];
   readonly #graceMs: Milliseconds;
+  readonly #parts: SimClusterParts;
+  #hub: AgentHub | undefined;
   #cluster: ClusterCore | undefined;
   #isListening = false;
 
   constructor(options: SimClusterOptions) {
     this.world = new World(options);
     this.#graceMs = options.graceMs ?? 3_600_000;
+    this.#parts = options.parts ?? {};
     const control = this.world.node(controlNodeName);
     const { clock, ids } = control.ports;
-    // What a commit has put into the store is durable, so the store outlives the control service's restarts.
     const opened = openSqliteStore(":memory:", { clock, ids });
     assert(opened.ok, "a store in memory opens");
     this.store = opened.value;
@@ -62,6 +80,11 @@ export class SimCluster {
   get cluster(): ClusterCore {
     assert(this.#cluster !== undefined, "the control service runs");
     return this.#cluster;
+  }
+
+  /** Whether that node's agent has durably taken in what the configuration says of the dataset now. */
+  hasAcknowledged(node: WorldNode, dataset: DatasetId): boolean {
+    return this.#hub?.hasAcknowledged(this.id(node), dataset) ?? false;
   }
 
   /** Starts the control service and all agents. */
@@ -96,9 +119,16 @@ export class SimCluster {
     return made.value.dataset;
   }
 
-  move(dataset: DatasetId, node: WorldNode): void {
-    const moved = this.cluster.updateDataset(dataset, { primary: this.id(node) }, author);
-    assert(moved.ok, "the scenario's request is good");
+  /** Asks for a move; answers whether the control service has said yes: it may go down in the middle of it. */
+  move(dataset: DatasetId, node: WorldNode): boolean {
+    try {
+      const moved = this.cluster.updateDataset(dataset, { primary: this.id(node) }, author);
+      assert(moved.ok, "the scenario's request is good");
+      return true;
+    } catch (error) {
+      if (error instanceof ControlIsDown) return false;
+      throw error;
+    }
   }
 
   /** Whether the control service sees the dataset as configured, served by that node. */
@@ -116,18 +146,33 @@ export class SimCluster {
 
   #runControl(ports: NodePorts): void {
     const { clock, ids, log } = ports;
-    const cluster = createCluster({ store: this.store, clock, ids, log, graceMs: this.#graceMs });
-    const hub = new AgentHub({ cluster, clock, log, version: "sim" });
+    const { machine } = this.world.node(controlNodeName);
+    const { incarnation } = machine;
+    const kept = this.#parts.controlStore?.(this.store) ?? this.store;
+    const store = storeOf(incarnation, kept);
+    const cluster = createCluster({ store, clock, ids, log, graceMs: this.#graceMs });
+    const given = this.#parts.cluster?.(cluster, this.world.node(controlNodeName)) ?? cluster;
+    const hub = new AgentHub({ cluster: given, clock, log, version: "sim" });
     const never = new AbortController().signal;
     this.#cluster = cluster;
-    ports.serveLinks((link, from) => void hub.accept(this.#overheard(link, from.host), from.node, from.host));
-    void hub.run(never);
-    void keepTime(cluster, ports, never);
+    this.#hub = hub;
+    const running = (work: Promise<void>): void => {
+      // A control service that goes down at a commit is in the middle of something, which ends there.
+      work.catch((error: unknown) => {
+        if (!(error instanceof ControlIsDown) || incarnation.alive) this.world.scheduler.fail(error);
+      });
+    };
+    ports.serveLinks((link, from) =>
+      running(hub.accept(this.#overheard(link, from.host), from.node, from.host)),
+    );
+    running(hub.run(never));
+    running(keepTime(given, ports, never));
   }
 
   #runAgent(node: WorldNode, ports: NodePorts): void {
+    const given = this.#parts.agentPorts?.(node, ports) ?? ports;
     const agent = startNodeAgent(
-      { ...ports, dialer: this.#overheardDialer(ports.dialer, node.name) },
+      { ...given, dialer: this.#overheardDialer(given.dialer, node.name) },
       {
         node: this.id(node),
         era: node.machine.era as Era,
@@ -135,8 +180,9 @@ export class SimCluster {
         name: node.name,
         version: "sim",
         dataAddress: { host: node.address.host, port: node.address.port },
-        backend: { kind: ports.backend.kind, capabilities: ports.backend.capabilities },
+        backend: { kind: given.backend.kind, capabilities: given.backend.capabilities },
       },
+      this.#parts.rules,
     );
     ports.servePeers(agent.handlePeer);
   }

@@ -2,6 +2,7 @@ import type { DatasetId, Milliseconds } from "@flocker/core";
 import type { ModelDisk } from "./model-disk.ts";
 import type { World } from "./world.ts";
 
+/** What a workload does to its dataset. */
 export interface WorkloadOptions {
   readonly dataset: DatasetId;
   /** How long it rests after each record. */

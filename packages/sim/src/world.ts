@@ -1,3 +1,4 @@
+import { assert } from "@flocker/core";
 import type { Backend, Clock, Ids, Log, Milliseconds, PeerHandler, Random } from "@flocker/core";
 import type { AgentStore, LinkDialer, PeerAddress, Peers } from "@flocker/core";
 import { listenForLinks, simLinkDialer } from "./links.ts";
@@ -38,6 +39,7 @@ export interface NodePorts {
   serveLinks(acceptor: LinkAcceptor): () => void;
 }
 
+/** What a world starts with; the seed decides the rest. */
 export interface WorldOptions extends Partial<SchedulerOptions> {
   readonly seed: number | bigint | string;
   readonly network?: Partial<NetworkOptions>;
@@ -67,6 +69,8 @@ export interface WorldNode {
   start(main: (ports: NodePorts) => unknown): void;
   /** Starts a crashed node again, and what was last set to run on it. */
   restart(): void;
+  /** Puts a new, empty machine in the place of one that is down: it has the same name and certificate, and no data. */
+  wipe(): void;
 }
 
 /** Everything simulated: nodes, the network between them, and the time that they share. */
@@ -174,6 +178,12 @@ export class World {
         machine.restart();
         ports = portsNow();
         run();
+      },
+      wipe: () => {
+        assert(!machine.alive, `${machine.name} is down when it is replaced`);
+        this.scheduler.note(`${machine.name} is replaced by an empty machine`);
+        tables.clear();
+        disk.wipe();
       },
     };
     return node;
