@@ -81,7 +81,7 @@ function measure(count: number): { readonly idleMs: number; readonly busyMs: num
   const look = (isMounted: boolean): number => {
     const copies = ids.map((id) => copyOf(id, isMounted));
     const discovery = { copies, unreadable: [], capacity: { totalBytes: 1, freeBytes: 1 } };
-    step({ kind: "storage-changed" });
+    step({ kind: "storage-changed", datasets: null });
     const since = performance.now();
     const effects = step({ kind: "looked", dataset: null, result: { ok: true, value: discovery } });
     const durationMs = performance.now() - since;

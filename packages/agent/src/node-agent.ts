@@ -89,7 +89,8 @@ class Shell {
   #refused: Problem | null = null;
   #alarm: { readonly at: Milliseconds; readonly off: AbortController } | null = null;
   #unwatch: (() => void) | undefined;
-  #settling = false;
+  /** What the storage says has changed and is not looked at yet; null: anything, undefined: nothing. */
+  #changed: Set<DatasetId> | null | undefined;
 
   constructor(ports: NodeAgentPorts, identity: AgentIdentity, rules: AgentRules | undefined) {
     this.#ports = ports;
@@ -98,7 +99,7 @@ class Shell {
 
   start(): void {
     this.#happened({ kind: "started", saved: readSavedState(this.#ports.store) });
-    this.#unwatch = this.#ports.backend.watch?.(() => this.#storageChanged());
+    this.#unwatch = this.#ports.backend.watch?.((dataset) => this.#storageChanged(dataset));
     this.#run(this.#keepLink());
   }
 
@@ -261,16 +262,19 @@ class Shell {
     this.#happened({ kind: "woken" });
   }
 
-  #storageChanged(): void {
-    if (this.#settling || this.#stopping.signal.aborted) return;
-    this.#settling = true;
-    this.#run(this.#settle());
+  #storageChanged(dataset: DatasetId | undefined): void {
+    if (this.#stopping.signal.aborted) return;
+    const isFirst = this.#changed === undefined;
+    if (dataset === undefined || this.#changed === null) this.#changed = null;
+    else (this.#changed ??= new Set()).add(dataset);
+    if (isFirst) this.#run(this.#settle());
   }
 
   async #settle(): Promise<void> {
     await this.#ports.clock.sleep(settleMs, this.#stopping.signal);
-    this.#settling = false;
-    this.#happened({ kind: "storage-changed" });
+    const datasets = this.#changed ?? null;
+    this.#changed = undefined;
+    this.#happened({ kind: "storage-changed", datasets });
   }
 
   #run(task: Promise<void>): void {

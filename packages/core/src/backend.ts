@@ -83,6 +83,9 @@ export interface Backend {
    * full disk `no-space`, and a mounted or primary copy is never touched (`target-holds-primary`).
    */
   receive(request: ReceiveRequest, stream: ByteStream, abort: Abort): Promise<Result<void>>;
-  /** Calls back when something changed behind the agent's back, where the system can tell. Returns what ends it. */
-  watch?(onChange: () => void): () => void;
+  /**
+   * Calls back when something changed, where the system can tell: with the dataset, or without where it may be any. Own
+   * changes may be among them. Returns what ends it.
+   */
+  watch?(onChange: (dataset?: DatasetId) => void): () => void;
 }

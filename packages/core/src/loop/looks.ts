@@ -10,10 +10,14 @@ import { laneOf, type AgentState, type Lane } from "./state.ts";
 /** From so many lanes on that have to look, one look at everything is cheaper. */
 const lanesPerLookMaximum = 50;
 
+/** Changes are told by the storage where it can; this finds what it did not tell. */
+const sweepIntervalMs = 2 * 3_600_000;
+
 /** Starts a look at everything where one is due and none is under way. */
 export function lookAtAll(state: AgentState, now: Milliseconds): void {
   if (state.lookingAtAll || now < state.nextLookAt) return;
   state.lookingAtAll = true;
+  state.nextSweepAt = undefined;
   state.mustLookAtAll = false;
   for (const lane of state.lanes.values()) lane.touchedDuringLook = lane.running !== null;
   state.effects.push({ kind: "look", dataset: null });
@@ -63,6 +67,7 @@ export function lookedAtEverything(state: AgentState, result: Result<Discovery>,
   }
   state.lookFailures = 0;
   state.nextLookAt = 0;
+  state.nextSweepAt = now + sweepIntervalMs;
   state.looked = true;
   state.capacity = result.value.capacity;
   const seen = new Map<DatasetId, Local>();

@@ -274,6 +274,25 @@ test("a promise to a former holder is durable before it is given, and kept", () 
   assert.deepEqual(rig.step({ kind: "asked", id: 2, from: nodeB, request: promote }), ["reply stale-epoch"]);
 });
 
+test("what the storage says has changed is looked at, alone", () => {
+  const rig = new Rig();
+  rig.begin({}, [copy({ mountedAt })]);
+  rig.told([slice(nodeA)]);
+  const changed = { kind: "storage-changed", datasets: new Set([dataset]) } as const;
+  assert.deepEqual(rig.step(changed), ["look at one"]);
+  assert.ok(rig.looked([copy()]).includes("perform mount"), "a mount that was taken away is put back");
+  assert.deepEqual(rig.step(changed), [], "who is at work on it looks anyway");
+});
+
+test("everything is looked at from time to time, even if nothing says that it has changed", () => {
+  const rig = new Rig();
+  rig.step({ kind: "started", saved: nothingSaved });
+  rig.looked([], null);
+  rig.now = nextWake(rig.state) ?? Number.NaN;
+  assert.deepEqual(rig.step({ kind: "woken" }), ["look at all"]);
+  assert.equal(rig.now, 1_000 + 2 * 3_600_000);
+});
+
 test("a silent link is closed, and what waits for a session says so", () => {
   const rig = new Rig();
   rig.begin({}, [copy({ mountedAt })]);

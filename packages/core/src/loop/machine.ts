@@ -1,5 +1,5 @@
 import { unreachable } from "../assert.ts";
-import type { Milliseconds } from "../model/ids.ts";
+import type { DatasetId, Milliseconds } from "../model/ids.ts";
 import { jobEnded, queueJob, withdrawn } from "./jobs.ts";
 import { actionEnded, advance, dueAt, showOverdue } from "./lanes.ts";
 import { chooseLook, lookAtAll, lookedAtEverything, lookedAtOne } from "./looks.ts";
@@ -42,7 +42,7 @@ export function nextWake(state: AgentState): Milliseconds | undefined {
     if (at !== undefined && (next === undefined || at < next)) next = at;
   };
   for (const lane of state.timed) consider(dueAt(lane));
-  if (state.mustLookAtAll && !state.lookingAtAll) consider(state.nextLookAt);
+  if (!state.lookingAtAll) consider(state.mustLookAtAll ? state.nextLookAt : state.nextSweepAt);
   return next;
 }
 
@@ -77,8 +77,7 @@ function handle(state: AgentState, event: AgentEvent, now: Milliseconds): void {
     case "withdrawn":
       return withdrawn(state, event.id);
     case "storage-changed":
-      state.mustLookAtAll = true;
-      return lookAtAll(state, now);
+      return storageChanged(state, event.datasets, now);
     case "woken":
       return woken(state, now);
     default:
@@ -115,8 +114,25 @@ function progressed(
   send(state, { kind: "progress", dataset, doneBytes, totalBytes }, now);
 }
 
+function storageChanged(state: AgentState, datasets: ReadonlySet<DatasetId> | null, now: Milliseconds): void {
+  if (datasets === null) {
+    state.mustLookAtAll = true;
+    return lookAtAll(state, now);
+  }
+  const lanes = new Set<Lane>();
+  for (const dataset of datasets) {
+    const lane = laneOf(state, dataset);
+    // Whoever is at work on it looks anyway once that has ended.
+    if (lane.running !== null) continue;
+    lane.mustLook = true;
+    lanes.add(lane);
+  }
+  advanceAll(state, lanes, now);
+}
+
 function woken(state: AgentState, now: Milliseconds): void {
   keepLinkAlive(state, now);
+  if (state.nextSweepAt !== undefined && now >= state.nextSweepAt) state.mustLookAtAll = true;
   if (state.mustLookAtAll) lookAtAll(state, now);
   for (const lane of state.timed) {
     const due = dueAt(lane);

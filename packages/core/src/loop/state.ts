@@ -61,7 +61,8 @@ export type AgentEvent =
     }
   /** The asking side has gone away before its request was begun. */
   | { readonly kind: "withdrawn"; readonly id: number }
-  | { readonly kind: "storage-changed" }
+  /** The storage says that something has changed, behind our back or by ourselves; null: anything. */
+  | { readonly kind: "storage-changed"; readonly datasets: ReadonlySet<DatasetId> | null }
   | { readonly kind: "woken" };
 
 /** What the agent does, in order. Writes are durable before the next effect is carried out. */
@@ -172,6 +173,8 @@ export interface AgentState {
   lookingAtAll: boolean;
   mustLookAtAll: boolean;
   lookFailures: number;
+  /** When everything is looked at even if nothing says that it has changed. */
+  nextSweepAt: Milliseconds | undefined;
   nextLookAt: Milliseconds;
   /** Streams of other agents that are being taken in. */
   receiving: number;
@@ -211,6 +214,7 @@ export function createAgentState(
     lookingAtAll: false,
     mustLookAtAll: false,
     lookFailures: 0,
+    nextSweepAt: undefined,
     nextLookAt: 0,
     receiving: 0,
     changed: new Set(),

@@ -12,6 +12,7 @@ import type {
   Milliseconds,
   Result,
 } from "@flocker/core";
+import { parseDatasetId } from "@flocker/core";
 
 import { probeTar, type TarFeatures } from "./archive.ts";
 import { newState, placeNewCopy, requireCopy, requireLiveCopy, tidyCopy, writeState } from "./copies.ts";
@@ -227,11 +228,11 @@ async function destroyCopy(context: Context, dataset: DatasetId): Promise<void> 
 }
 
 /** Calls back on changes among the mount points and the copies, as far as the system tells. */
-function watchFolders(context: Context, onChange: () => void): () => void {
+function watchFolders(context: Context, onChange: (dataset?: DatasetId) => void): () => void {
   const watchers = [context.mountRoot, context.copies].flatMap((folder) => {
     try {
-      const watcher = watch(folder, { persistent: false }, () => onChange());
-      // The folder may vanish; the agent looks again from time to time anyway.
+      const watcher = watch(folder, { persistent: false }, (_, name) => onChange(parseDatasetId(name ?? "")));
+      // The folder may vanish; the agent looks at everything from time to time anyway.
       watcher.on("error", () => onChange());
       return [watcher];
     } catch (error) {
