@@ -72,6 +72,7 @@ export async function testCluster(t: TestContext): Promise<TestCluster> {
   const cluster = createCluster({ store: store.value, ...system, graceMs: 3_600_000 });
   const server = await startHttpServer({
     cluster,
+    leases: { hasAcknowledged: () => false, onAcknowledged: () => () => undefined },
     credentials: credentials.value,
     host: "127.0.0.1",
     port: 0,

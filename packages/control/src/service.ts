@@ -31,6 +31,7 @@ export interface ControlService extends AsyncDisposable {
   readonly agentPort: number;
 }
 
+/** What a control service's process is started with. */
 export interface ControlServiceOptions {
   readonly configuration: ControlConfiguration;
   readonly log: Log;
@@ -85,6 +86,7 @@ async function startOver(
   const api = need(
     await startHttpServer({
       cluster,
+      leases: hub,
       credentials,
       host: configuration.api.address,
       port: configuration.api.port,

@@ -131,6 +131,7 @@ export const v2Endpoints = {
     summary: "Release a lease",
     description: "Anybody may. Answers the lease as it was.",
     params: schemas.DatasetParams,
+    query: schemas.ReleaseQuery,
     headers: schemas.IfMatch,
     responses: { 200: schemas.Lease, ...always, 404: ProblemBody, 412: ProblemBody },
     responseHeaders: etag,

@@ -116,6 +116,12 @@ const Reason = Type.Object(
   { $id: "Reason", description: "Why the dataset is not (yet) as desired." },
 );
 
+const leaseAcknowledged = Type.Boolean({
+  description:
+    "The holder's agent has durably taken the lease in: from now on the dataset stays if it is there. Until then a " +
+    "handoff that has begun may go on. A `change` event tells when it becomes true.",
+});
+
 /** One dataset with what should be, what is, who owns it, and why it is not as it should be. */
 export const Dataset = Type.Object(
   {
@@ -130,6 +136,7 @@ export const Dataset = Type.Object(
       Type.Object({
         node_id: uuid("The holder."),
         expires_at: nullable(time("When it ends; null for never.")),
+        acknowledged: leaseAcknowledged,
       }),
     ),
     transfer: nullable(
@@ -276,14 +283,13 @@ export type Node = Static<typeof Node>;
 
 export const NodeList = Type.Object({ nodes: Type.Array(Node), revision }, { $id: "NodeList" });
 
-export const Lease = Type.Object(
-  {
-    dataset_id: uuid("The dataset that stays where it is."),
-    node_id: uuid("Where it stays."),
-    expires_at: nullable(time("When the lease ends by itself; null for never.")),
-  },
-  { $id: "Lease" },
-);
+const leaseTerms = {
+  dataset_id: uuid("The dataset that stays where it is."),
+  node_id: uuid("Where it stays."),
+  expires_at: nullable(time("When the lease ends by itself; null for never.")),
+} as const;
+
+export const Lease = Type.Object({ ...leaseTerms, acknowledged: leaseAcknowledged }, { $id: "Lease" });
 export type Lease = Static<typeof Lease>;
 
 export const LeaseList = Type.Object({ leases: Type.Array(Lease), revision }, { $id: "LeaseList" });
@@ -308,11 +314,15 @@ const DatasetChange = Type.Object({
   before: nullable(Desired),
   after: Desired,
 });
+const LeaseTerms = Type.Object(leaseTerms, {
+  $id: "LeaseTerms",
+  description: "A lease as it was agreed on.",
+});
 const LeaseChange = Type.Object({
   kind: Type.Literal("lease"),
   dataset_id: uuid("The dataset."),
-  before: nullable(Lease),
-  after: nullable(Lease),
+  before: nullable(LeaseTerms),
+  after: nullable(LeaseTerms),
 });
 
 export const Commit = Type.Object(
@@ -395,6 +405,15 @@ export const ChangeEvent = Type.Object(
 
 /** The data of a `reset` event: what the client knows may be old, it has to read everything again. */
 export const ResetEvent = Type.Object({ revision }, { $id: "ResetEvent" });
+
+export const ReleaseQuery = Type.Object(
+  {
+    node: Type.Optional(
+      uuid("Only if this node holds it; 404 else. So that nobody releases another's lease."),
+    ),
+  },
+  { additionalProperties: false },
+);
 
 export const DatasetParams = Type.Object({ dataset_id: uuid("The dataset.") });
 export const NodeParams = Type.Object({ node_id: uuid("The node.") });

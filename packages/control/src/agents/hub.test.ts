@@ -364,3 +364,19 @@ test("a large slice comes in parts of which none is large", async (t) => {
     ],
   );
 });
+
+test("who listens is told once the holder's agent has taken a lease in, and of no other acknowledgement", async (t) => {
+  const rig = openRig(t);
+  const a = await rig.connect(nodeA);
+  const dataset = create(rig, nodeA);
+  const told: DatasetId[][] = [];
+  rig.hub.onAcknowledged((datasets) => void told.push([...datasets]));
+  const acknowledge = (): Promise<void> =>
+    a.say({ kind: "slice-acknowledged", sequence: a.slices().at(-1)?.sequence ?? 0 });
+  await acknowledge();
+  assert.deepEqual(told, [], "no lease, no news");
+  assert.ok(rig.cluster.acquireLease({ dataset, node: nodeA, expiresAt: null }, caller).ok);
+  assert.deepEqual([told, rig.hub.hasAcknowledged(nodeA, dataset)], [[], false]);
+  await acknowledge();
+  assert.deepEqual([told, rig.hub.hasAcknowledged(nodeA, dataset)], [[[dataset]], true]);
+});

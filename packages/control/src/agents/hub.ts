@@ -34,8 +34,10 @@ export interface HubCluster extends SliceSource {
   /** The nodes that a dataset concerns now. */
   concernedNodes(dataset: DatasetId): Iterable<NodeId>;
   subscribe(listener: (change: ClusterChange) => void): () => void;
+  dataset(dataset: DatasetId): { readonly lease: { readonly node: NodeId } | null } | undefined;
 }
 
+/** What the hub works with. */
 export interface HubOptions {
   readonly cluster: HubCluster;
   readonly clock: Clock;
@@ -48,6 +50,7 @@ export class AgentHub {
   readonly #options: HubOptions;
   readonly #sessions = new Map<NodeId, AgentSession>();
   readonly #unsubscribe: () => void;
+  readonly #listeners = new Set<(datasets: readonly DatasetId[]) => void>();
   readonly #serving = new Set<Promise<void>>();
 
   constructor(options: HubOptions) {
@@ -74,6 +77,12 @@ export class AgentHub {
   /** Whether the node's agent has durably taken in what the configuration says of the dataset now. */
   hasAcknowledged(node: NodeId, dataset: DatasetId): boolean {
     return this.#sessions.get(node)?.hasAcknowledged(dataset) ?? false;
+  }
+
+  /** Calls back with leased datasets of which the holder's agent has taken everything in by now: the leases count. */
+  onAcknowledged(listener: (datasets: readonly DatasetId[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   /**
@@ -166,11 +175,18 @@ export class AgentHub {
       case "progress":
         return cluster.applyReport(session.node, message);
       case "slice-acknowledged":
-        return session.acknowledged(message.sequence, now);
+        return this.#acknowledged(session, message.sequence, now);
       case "heartbeat":
       case "hello":
         return;
     }
+  }
+
+  #acknowledged(session: AgentSession, sequence: number, now: number): void {
+    const leased = session
+      .acknowledged(sequence, now)
+      .filter((dataset) => this.#options.cluster.dataset(dataset)?.lease?.node === session.node);
+    if (leased.length > 0) for (const listener of this.#listeners) listener(leased);
   }
 
   #changed(change: ClusterChange): void {

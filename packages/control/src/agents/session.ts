@@ -41,6 +41,8 @@ export class AgentSession {
   #toldRevision = -1;
   #sequence = 0;
   #acknowledged = 0;
+  /** What of it is on its way, oldest first. */
+  readonly #unacknowledged: { readonly sequence: number; readonly datasets: readonly DatasetId[] }[] = [];
 
   constructor(options: {
     readonly hello: Extract<AgentToControl, { kind: "hello" }>;
@@ -107,9 +109,14 @@ export class AgentSession {
     if (this.#changedDatasets.size > 0) this.flush(now);
   }
 
-  acknowledged(sequence: number, now: Milliseconds): void {
+  /** Takes in an acknowledgement, and answers of which datasets the agent now knows all that there is to know. */
+  acknowledged(sequence: number, now: Milliseconds): readonly DatasetId[] {
     this.#acknowledged = Math.max(this.#acknowledged, Math.min(sequence, this.#sequence));
+    const done: DatasetId[] = [];
+    while ((this.#unacknowledged[0]?.sequence ?? Infinity) <= this.#acknowledged)
+      done.push(...(this.#unacknowledged.shift()?.datasets ?? []));
     this.flush(now);
+    return done.filter((dataset) => this.hasAcknowledged(dataset));
   }
 
   /** Whether the agent has durably taken in all that concerns this dataset: only then a new lease counts. */
@@ -144,6 +151,8 @@ export class AgentSession {
     assert(revision >= this.#toldRevision, "revisions never go down");
     this.#toldRevision = revision;
     this.#sequence += 1;
+    const datasets = part.datasets.map((entry) => entry.dataset);
+    this.#unacknowledged.push({ sequence: this.#sequence, datasets });
     this.send({ kind: "slice", sequence: this.#sequence, revision, ...part, nodes }, now);
   }
 }

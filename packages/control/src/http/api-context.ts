@@ -1,11 +1,19 @@
 import type { Socket } from "node:net";
-import type { Clock, Ids, Log, Milliseconds, Result } from "@flocker/core";
+import type { Clock, DatasetId, Ids, Log, Milliseconds, NodeId, Result } from "@flocker/core";
 import type { Identity } from "@flocker/host";
 import type { Cluster } from "../cluster/cluster.ts";
+
+/** What the agents have durably taken in of leases: only then a lease counts. */
+export interface LeaseAcknowledgements {
+  hasAcknowledged(node: NodeId, dataset: DatasetId): boolean;
+  /** Calls back with leased datasets of which the holder's agent has taken everything in by now. */
+  onAcknowledged(listener: (datasets: readonly DatasetId[]) => void): () => void;
+}
 
 /** What the API needs to know of the world, whatever carries its requests. */
 export interface ApiOptions {
   readonly cluster: Cluster;
+  readonly leases: LeaseAcknowledgements;
   readonly clock: Clock;
   readonly ids: Ids;
   readonly log: Log;

@@ -4,6 +4,7 @@ import {
   success,
   type Abort,
   type Clock,
+  type DatasetId,
   type DatasetReport,
   type Era,
   type Ids,
@@ -13,6 +14,7 @@ import { ringLog, silentLog } from "@flocker/host";
 import type { ClusterCore } from "../cluster/cluster-core.ts";
 import { createCluster } from "../cluster/create-cluster.ts";
 import { openSqliteStore } from "../store/sqlite-store.ts";
+import type { LeaseAcknowledgements } from "./api-context.ts";
 import { createApplication, type Application } from "./application.ts";
 
 /** A moment in the tests' time. */
@@ -63,6 +65,8 @@ export interface TestApi extends AsyncDisposable, Application {
   readonly clock: TestClock;
   readonly log: ReturnType<typeof ringLog>;
   storeOk: boolean;
+  /** Says that the holders' agents have taken in what the configuration says of these leased datasets. */
+  readonly acknowledge: (...datasets: readonly DatasetId[]) => void;
   /** For which the process would have ended. */
   readonly crashes: readonly Error[];
 }
@@ -72,10 +76,12 @@ export async function testApi(): Promise<TestApi> {
   const clock = testClock();
   const log = ringLog();
   const cluster = testCluster(clock);
-  const state = { storeOk: true };
+  const leases = testAcknowledgements();
+  const state = { storeOk: true, acknowledge: leases.acknowledge };
   const crashes: Error[] = [];
   const application = await createApplication({
     cluster,
+    leases,
     clock,
     ids: countingIds(),
     log,
@@ -95,6 +101,25 @@ export async function testApi(): Promise<TestApi> {
       await application.app.close();
     },
   });
+}
+
+/** Acknowledgements that the test gives, as the agents' hub would. */
+export function testAcknowledgements(): LeaseAcknowledgements & {
+  readonly acknowledge: (...datasets: readonly DatasetId[]) => void;
+} {
+  const acknowledged = new Set<DatasetId>();
+  const listeners = new Set<(datasets: readonly DatasetId[]) => void>();
+  return {
+    hasAcknowledged: (_node, dataset) => acknowledged.has(dataset),
+    onAcknowledged(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    acknowledge(...datasets) {
+      for (const dataset of datasets) acknowledged.add(dataset);
+      for (const listener of listeners) listener(datasets);
+    },
+  };
 }
 
 /** A cluster on a store in memory. */

@@ -27,7 +27,7 @@ export async function createApplication(
   options: ApiOptions,
   eventLimits?: EventLimits,
 ): Promise<Application> {
-  const { cluster, clock, ids, log } = options;
+  const { cluster, leases, clock, ids, log } = options;
   const app = Fastify({
     bodyLimit: bodyLimitBytes,
     genReqId: () => ids.uuid(),
@@ -37,6 +37,7 @@ export async function createApplication(
   });
   const events = createEventStreams({
     cluster,
+    leases,
     clock,
     ids,
     ...(eventLimits === undefined ? {} : { limits: eventLimits }),

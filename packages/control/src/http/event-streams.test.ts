@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { readEvents, type ClusterEvent } from "@flocker/api";
 import type { DatasetId, NodeId } from "@flocker/core";
-import { countingIds, testClock, type TestClock } from "./api-fixtures.test.ts";
+import { countingIds, testAcknowledgements, testClock, type TestClock } from "./api-fixtures.test.ts";
 import type { ClusterChange } from "../cluster/cluster.ts";
 import { createListeners } from "../listeners.ts";
 import { createBacklog, createJournal } from "./event-backlog.ts";
@@ -22,6 +22,8 @@ const node = "aaaaaaaa-0000-4000-8000-000000000001" as NodeId;
 interface Bench extends AsyncDisposable {
   /** Something changes in the cluster, which is at revision 7. */
   change(datasets: readonly DatasetId[], nodes?: readonly NodeId[]): void;
+  /** The holders' agents have taken in that these datasets are leased. */
+  readonly acknowledge: (...datasets: readonly DatasetId[]) => void;
   readonly clock: TestClock;
   readonly streams: EventStreams;
   /** The server's side of the streams. */
@@ -37,8 +39,10 @@ async function bench(limits: Partial<EventLimits> = {}): Promise<Bench> {
     revision: () => 7,
     subscribe: (listener: (change: ClusterChange) => void) => listeners.add(listener),
   };
+  const leases = testAcknowledgements();
   const streams = createEventStreams({
     cluster,
+    leases,
     clock,
     ids: countingIds(),
     limits: { ...defaultEventLimits, ...limits },
@@ -54,6 +58,7 @@ async function bench(limits: Partial<EventLimits> = {}): Promise<Bench> {
   await once(server, "listening");
   return {
     change: (datasets, nodes = []) => listeners.tell({ datasets, nodes }),
+    acknowledge: leases.acknowledge,
     clock,
     streams,
     served,
@@ -99,6 +104,15 @@ test("a new stream begins with a reset, and then tells what changes", async () =
     id: "dddddddd-0000-4000-8000-000000000001/1",
     data: { revision: 7, datasets: [dataset(1)], nodes: [node] },
   });
+});
+
+test("that a lease counts now is told as a change of its dataset", async () => {
+  await using api = await bench();
+  const events = readEvents((await api.listen()) as AsyncIterable<string>);
+  await next(events);
+  api.acknowledge(dataset(3));
+  const { data } = await next(events);
+  assert.deepEqual(data, { revision: 7, datasets: [dataset(3)], nodes: [] });
 });
 
 test("a client that comes back is told what it has missed, and nothing else", async () => {

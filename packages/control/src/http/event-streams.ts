@@ -1,7 +1,8 @@
 import type { ServerResponse } from "node:http";
 import { writeEvent } from "@flocker/api";
 import type { Clock, Ids, Milliseconds } from "@flocker/core";
-import type { Cluster } from "../cluster/cluster.ts";
+import type { Cluster, ClusterChange } from "../cluster/cluster.ts";
+import type { LeaseAcknowledgements } from "./api-context.ts";
 import { createBacklog, createJournal, type ChangeJournal, type EventBacklog } from "./event-backlog.ts";
 
 /** Bounds of the event streams. */
@@ -46,6 +47,7 @@ const blockedIntervalsMaximum = 4;
 /** Fans the cluster's changes out to all who listen. */
 export function createEventStreams(options: {
   readonly cluster: Pick<Cluster, "revision" | "subscribe">;
+  readonly leases: Pick<LeaseAcknowledgements, "onAcknowledged">;
   readonly clock: Clock;
   readonly ids: Ids;
   readonly limits?: EventLimits;
@@ -60,13 +62,17 @@ export function createEventStreams(options: {
     const event = client.backlog.take(journal.currentId(), cluster.revision());
     if (event !== undefined) send(client, writeEvent(event));
   };
-  const unsubscribe = cluster.subscribe((change) => {
+  const tell = (change: ClusterChange): void => {
     journal.add(change);
     for (const client of clients) {
       client.backlog.add(change);
       flush(client);
     }
-  });
+  };
+  const unsubscribes = [
+    cluster.subscribe(tell),
+    options.leases.onAcknowledged((datasets) => tell({ datasets, nodes: [] })),
+  ];
   void keepAlive(clients, { clock, intervalMs: limits.keepAliveMs, abort: closing.signal });
 
   return {
@@ -95,7 +101,7 @@ export function createEventStreams(options: {
       return true;
     },
     close() {
-      unsubscribe();
+      for (const unsubscribe of unsubscribes) unsubscribe();
       closing.abort();
       for (const client of clients) client.response.end();
     },

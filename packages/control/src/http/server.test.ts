@@ -9,7 +9,7 @@ import type { NodeId } from "@flocker/core";
 import { loadCredentials, ringLog, systemClock, systemIds, type CredentialFiles } from "@flocker/host";
 import { makeTestCertificates } from "@flocker/host/testing";
 import { startHttpServer, type HttpServer } from "./server.ts";
-import { testCluster } from "./api-fixtures.test.ts";
+import { testAcknowledgements, testCluster } from "./api-fixtures.test.ts";
 
 // Real TLS on a free port: which certificates come in, and what the others and the log are told.
 
@@ -21,6 +21,7 @@ async function start(options: { readonly port?: number; readonly control?: Crede
   let control = options.control ?? certificates.control();
   const started = await startHttpServer({
     cluster: testCluster(systemClock),
+    leases: testAcknowledgements(),
     credentials: () => {
       const loaded = loadCredentials(control);
       assert.ok(loaded.ok);

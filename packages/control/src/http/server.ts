@@ -6,12 +6,14 @@ import { success, type Clock, type Ids, type Log, type Milliseconds, type Result
 import { currentCredentials, tlsOptions, tlsProblem, type CredentialsSource } from "@flocker/host";
 import type { Cluster } from "../cluster/cluster.ts";
 import { admission, logFailedHandshake } from "./admission.ts";
+import type { LeaseAcknowledgements } from "./api-context.ts";
 import { trackConnections, type Connections } from "./connections.ts";
 import { createApplication, type Application } from "./application.ts";
 
 /** What the API is served with, and where. */
 export interface HttpServerOptions {
   readonly cluster: Cluster;
+  readonly leases: LeaseAcknowledgements;
   /** The control service's own certificate; asked again by `reload`. */
   readonly credentials: CredentialsSource;
   /** The address to listen on; `::` for all. */
@@ -45,12 +47,13 @@ const strangerTimeoutMs = 5000;
  * cannot listen. Leaving its scope ends event streams, lets requests under way end, and closes everything.
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<Result<HttpServer>> {
-  const { cluster, clock, ids, log, version } = options;
+  const { cluster, leases, clock, ids, log, version } = options;
   const credentials = (): ReturnType<typeof currentCredentials> => currentCredentials(options.credentials);
   let current = credentials();
   const admit = admission(log);
   const application = await createApplication({
     cluster,
+    leases,
     clock,
     ids,
     log,

@@ -7,11 +7,13 @@ import {
   success,
   type Clock,
   type DatasetId,
+  type Lease,
   type Milliseconds,
   type NodeId,
   type Result,
 } from "@flocker/core";
 import type { Cluster, DatasetUpdate, DatasetView } from "../cluster/cluster.ts";
+import type { LeaseAcknowledgements } from "./api-context.ts";
 import { datasetPage } from "./dataset-pages.ts";
 import { checkIfMatch, etagOf } from "./preconditions.ts";
 import { commitBody, datasetBody, leaseBody, nodeBody, statusCounts, timeText } from "./v2-mapping.ts";
@@ -19,6 +21,7 @@ import { commitBody, datasetBody, leaseBody, nodeBody, statusCounts, timeText } 
 /** What the handlers of /v2 work with. */
 export interface V2Services {
   readonly cluster: Cluster;
+  readonly leases: LeaseAcknowledgements;
   readonly clock: Clock;
   readonly version: string;
   /** When the service's own certificate expires. */
@@ -50,9 +53,10 @@ type DatasetNames =
   | "deleteDataset"
   | "undeleteDataset";
 
-function datasetHandlers({ cluster }: V2Services): Pick<V2Handlers, DatasetNames> {
-  const shown = (view: DatasetView) =>
-    ({ status: 200, headers: etag(cluster), body: datasetBody(view) }) as const;
+function datasetHandlers({ cluster, leases }: V2Services): Pick<V2Handlers, DatasetNames> {
+  const bodyOf = (view: DatasetView): v2.Dataset =>
+    datasetBody(view, (node, dataset) => leases.hasAcknowledged(node, dataset));
+  const shown = (view: DatasetView) => ({ status: 200, headers: etag(cluster), body: bodyOf(view) }) as const;
   const changed = (result: Result<DatasetView>) => (result.ok ? shown(result.value) : result);
   /** Refuses where there is no such dataset in the configuration, or where it has changed since If-Match. */
   const target = (id: string, ifMatch: string | undefined): Result<DatasetId> => {
@@ -70,7 +74,7 @@ function datasetHandlers({ cluster }: V2Services): Pick<V2Handlers, DatasetNames
       if (!page.ok) return page;
       const { views, nextCursor } = page.value;
       const body = {
-        datasets: views.map(datasetBody),
+        datasets: views.map(bodyOf),
         next_cursor: nextCursor,
         revision: cluster.revision(),
       };
@@ -91,7 +95,7 @@ function datasetHandlers({ cluster }: V2Services): Pick<V2Handlers, DatasetNames
       );
       if (!created.ok) return created;
       const location = `/v2/datasets/${created.value.dataset}`;
-      return { status: 201, headers: { ...etag(cluster), location }, body: datasetBody(created.value) };
+      return { status: 201, headers: { ...etag(cluster), location }, body: bodyOf(created.value) };
     },
     getDataset({ params }) {
       const dataset = datasetId(params.dataset_id);
@@ -119,11 +123,14 @@ function datasetHandlers({ cluster }: V2Services): Pick<V2Handlers, DatasetNames
 
 function leaseHandlers({
   cluster,
+  leases,
   clock,
 }: V2Services): Pick<V2Handlers, "listLeases" | "acquireLease" | "releaseLease"> {
+  const bodyOf = (lease: Lease): v2.Lease =>
+    leaseBody(lease, (node, dataset) => leases.hasAcknowledged(node, dataset));
   return {
     listLeases() {
-      const body = { leases: [...cluster.leases()].map(leaseBody), revision: cluster.revision() };
+      const body = { leases: [...cluster.leases()].map(bodyOf), revision: cluster.revision() };
       return { status: 200, headers: etag(cluster), body };
     },
     acquireLease({ body, headers }, { author }) {
@@ -136,14 +143,21 @@ function leaseHandlers({
       };
       const acquired = cluster.acquireLease(lease, { author });
       if (!acquired.ok) return acquired;
-      return { status: acquired.value.created ? 201 : 200, headers: etag(cluster), body: leaseBody(lease) };
+      return { status: acquired.value.created ? 201 : 200, headers: etag(cluster), body: bodyOf(lease) };
     },
-    releaseLease({ params, headers }, { author }) {
+    releaseLease({ params, query, headers }, { author }) {
       const match = checkIfMatch(headers?.["if-match"], wholeConfiguration(cluster));
       if (!match.ok) return match;
-      const released = cluster.releaseLease(datasetId(params.dataset_id), { author });
+      const dataset = datasetId(params.dataset_id);
+      if (query?.node !== undefined) {
+        const holder = cluster.dataset(dataset)?.lease?.node;
+        const asked = nodeId(query.node);
+        if (holder !== undefined && holder !== asked) return heldByAnother(dataset, holder, asked);
+      }
+      const released = cluster.releaseLease(dataset, { author });
       if (!released.ok) return released;
-      return { status: 200, headers: etag(cluster), body: leaseBody(released.value) };
+      // What has been given back counts for nobody any more.
+      return { status: 200, headers: etag(cluster), body: leaseBody(released.value, () => false) };
     },
   };
 }
@@ -211,6 +225,15 @@ function etag(cluster: Cluster): { readonly etag: string } {
 /** For what adds to the configuration: it depends on all of it. */
 function wholeConfiguration(cluster: Cluster): { readonly revision: number; readonly changedAt: number } {
   return { revision: cluster.revision(), changedAt: cluster.revision() };
+}
+
+function heldByAnother(dataset: DatasetId, holder: NodeId, asked: NodeId): ReturnType<typeof failure> {
+  return failure(
+    "not-found",
+    `Releasing node ${asked}'s lease on dataset ${dataset}: it has none, node ${holder} has.`,
+    "Nothing needs to be done.",
+    "dataset",
+  );
 }
 
 function unknownDataset(dataset: DatasetId): ReturnType<typeof failure> {

@@ -54,7 +54,7 @@ const full: DatasetView = {
 };
 
 test("what should be, what is, who owns it and why it is not so stand side by side", () => {
-  const body = datasetBody(full);
+  const body = datasetBody(full, (node, dataset) => node === nodeA && dataset === id1);
   assert.deepEqual(checkDataset(body), []);
   const { actual, ...rest } = body;
   assert.deepEqual(rest, {
@@ -68,7 +68,7 @@ test("what should be, what is, who owns it and why it is not so stand side by si
       revision: 4,
     },
     ownership: { epoch: { term: 2, step: 3 }, owner: nodeA, born: true, since: time, conflict: true },
-    lease: { node_id: nodeA, expires_at: null },
+    lease: { node_id: nodeA, expires_at: null, acknowledged: true },
     transfer: { from: nodeA, done_bytes: 5, total_bytes: null },
     reasons: [
       {
@@ -115,7 +115,8 @@ test("what should be, what is, who owns it and why it is not so stand side by si
 });
 
 test("a copy that nobody configured has nothing desired", () => {
-  const body = datasetBody({ ...full, configuration: null, ownership: null, lease: null, transfer: null });
+  const bare = { ...full, configuration: null, ownership: null, lease: null, transfer: null };
+  const body = datasetBody(bare, () => true);
   assert.deepEqual(checkDataset(body), []);
   assert.deepEqual(
     [body.name, body.desired, body.ownership, body.lease, body.transfer],

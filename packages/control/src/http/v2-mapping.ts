@@ -8,6 +8,7 @@ import {
 } from "@flocker/core";
 import type { Cluster, DatasetView, NodeView } from "../cluster/cluster.ts";
 import type { Commit } from "../store/store.ts";
+import type { LeaseAcknowledgements } from "./api-context.ts";
 
 /** A time as the API writes it: ISO 8601 in UTC. */
 export function timeText(time: Milliseconds): string {
@@ -18,8 +19,11 @@ function optionalTime(time: Milliseconds | null): string | null {
   return time === null ? null : timeText(time);
 }
 
+/** Whether a lease counts already; see `LeaseAcknowledgements`. */
+type HasAcknowledged = LeaseAcknowledgements["hasAcknowledged"];
+
 /** A dataset as /v2 shows it. */
-export function datasetBody(view: DatasetView): v2.Dataset {
+export function datasetBody(view: DatasetView, hasAcknowledged: HasAcknowledged): v2.Dataset {
   const { configuration, ownership, lease, transfer } = view;
   return {
     dataset_id: view.dataset,
@@ -36,7 +40,14 @@ export function datasetBody(view: DatasetView): v2.Dataset {
             since: timeText(ownership.since),
             conflict: view.conflict,
           },
-    lease: lease === null ? null : { node_id: lease.node, expires_at: optionalTime(lease.expiresAt) },
+    lease:
+      lease === null
+        ? null
+        : {
+            node_id: lease.node,
+            expires_at: optionalTime(lease.expiresAt),
+            acknowledged: hasAcknowledged(lease.node, lease.dataset),
+          },
     transfer:
       transfer === null
         ? null
@@ -131,7 +142,11 @@ export function nodeBody(view: NodeView): v2.Node {
 }
 
 /** A lease as /v2 shows it. */
-export function leaseBody(lease: Lease): v2.Lease {
+export function leaseBody(lease: Lease, hasAcknowledged: HasAcknowledged): v2.Lease {
+  return { ...leaseTerms(lease), acknowledged: hasAcknowledged(lease.node, lease.dataset) };
+}
+
+function leaseTerms(lease: Lease): Omit<v2.Lease, "acknowledged"> {
   return { dataset_id: lease.dataset, node_id: lease.node, expires_at: optionalTime(lease.expiresAt) };
 }
 
@@ -152,8 +167,8 @@ export function commitBody(commit: Commit): v2.Commit {
         : {
             kind: change.kind,
             dataset_id: change.dataset,
-            before: change.before === null ? null : leaseBody(change.before),
-            after: change.after === null ? null : leaseBody(change.after),
+            before: change.before === null ? null : leaseTerms(change.before),
+            after: change.after === null ? null : leaseTerms(change.after),
           },
     ),
   };

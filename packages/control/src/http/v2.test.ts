@@ -128,7 +128,8 @@ test("leases are acquired, renewed, refused, listed and released", async () => {
   await using api = await startV2();
   const { client } = api;
   const body = { dataset_id: id1, node_id: nodeA, expires_in: 90.5 };
-  const lease = { dataset_id: id1, node_id: nodeA, expires_at: "2026-11-25T12:01:30.500Z" };
+  const expires_at = "2026-11-25T12:01:30.500Z";
+  const lease = { dataset_id: id1, node_id: nodeA, expires_at, acknowledged: false };
   assert.deepEqual(refusal(await client.acquireLease({ body })), [400, "unknown-dataset", "dataset_id"]);
   await client.createDataset({ body: { dataset_id: id1, primary: nodeA } });
   const first = await client.acquireLease({ body });
@@ -141,10 +142,17 @@ test("leases are acquired, renewed, refused, listed and released", async () => {
   assert.deepEqual(refusal(stranger), [400, "unknown-node", "node_id"]);
   const never = await client.acquireLease({ body: { ...body, expires_in: 0 } });
   assert.deepEqual(refusal(never), [400, "bad-request", "expires_in"]);
-  const shown = await client.getDataset({ params: { dataset_id: id1 } });
-  assert.deepEqual(shown.status === 200 ? shown.body.lease : undefined, { node_id: nodeA, expires_at: null });
-  const all = { leases: [{ ...lease, expires_at: null }], revision: 3 };
+  const leased = async () => {
+    const shown = await client.getDataset({ params: { dataset_id: id1 } });
+    return shown.status === 200 ? shown.body.lease : shown.body;
+  };
+  assert.deepEqual(await leased(), { node_id: nodeA, expires_at: null, acknowledged: false });
+  api.acknowledge(id1);
+  assert.deepEqual(await leased(), { node_id: nodeA, expires_at: null, acknowledged: true });
+  const all = { leases: [{ ...lease, expires_at: null, acknowledged: true }], revision: 3 };
   assert.deepEqual((await client.listLeases({})).body, all);
+  const foreign = await client.releaseLease({ params: { dataset_id: id1 }, query: { node: nodeB } });
+  assert.deepEqual(refusal(foreign), [404, "not-found", "dataset_id"], "another node's lease stays");
   const released = await client.releaseLease({ params: { dataset_id: id1.toUpperCase() } });
   assert.deepEqual([released.status, released.body], [200, { ...lease, expires_at: null }]);
   const again = await client.releaseLease({ params: { dataset_id: id1 } });
