@@ -2,6 +2,7 @@ export * from "./assert.ts";
 export * from "./backend.ts";
 export * from "./model/certificate-name.ts";
 export * from "./model/configuration.ts";
+export * from "./model/container.ts";
 export * from "./model/copy.ts";
 export * from "./model/epoch.ts";
 export * from "./model/ids.ts";
