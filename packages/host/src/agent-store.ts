@@ -30,6 +30,13 @@ export interface OpenAgentStore extends AgentStore {
  */
 const openPaths = new Set<string>();
 
+/** Which store it is, for the problems' words. */
+interface StorePlace {
+  readonly path: string;
+  /** Whose it is: `agent`. */
+  readonly owner: string;
+}
+
 /**
  * Opens (or makes) an agent's store: one SQLite file, for one process at a time. Fails with `store-locked` where
  * another process has it, `store-newer` where a newer version wrote it (it is left as it is), `store-unreadable` where
@@ -37,30 +44,32 @@ const openPaths = new Set<string>();
  *
  * Its `write` throws a ProblemError (`no-space`, `store-unreadable`) where the disk refuses; then nothing is written.
  */
-export function openAgentStore(path: string): Result<OpenAgentStore> {
-  const file = prepareFile(path);
+export function openAgentStore(path: string, owner: string = "agent"): Result<OpenAgentStore> {
+  const place = { path, owner };
+  const file = prepareFile(place);
   if (!file.ok) return file;
-  if (openPaths.has(file.value)) return locked(path);
+  if (openPaths.has(file.value)) return locked(place);
   let database: DatabaseSync | undefined;
   try {
-    const header = checkHeader(path);
+    const header = checkHeader(place);
     if (!header.ok) return header;
     database = new DatabaseSync(path, { timeout: 0 });
-    const ready = prepareDatabase(database, path);
+    const ready = prepareDatabase(database, place);
     if (!ready.ok) {
       database.close();
       return ready;
     }
   } catch (error) {
     if (database?.isOpen === true) database.close();
-    return { ok: false, problem: storeProblem(error, path, "Opening") };
+    return { ok: false, problem: storeProblem(error, place, "Opening") };
   }
   openPaths.add(file.value);
-  return success(storeOver(database, path, () => openPaths.delete(file.value)));
+  return success(storeOver(database, place, () => openPaths.delete(file.value)));
 }
 
 /** Makes folder and file where they are missing, durably and for this user only. Answers the file's real path. */
-function prepareFile(path: string): Result<string> {
+function prepareFile(place: StorePlace): Result<string> {
+  const { path } = place;
   try {
     const folder = dirname(path);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -72,7 +81,7 @@ function prepareFile(path: string): Result<string> {
     closeSync(handle);
     return success(realpathSync(path));
   } catch (error) {
-    return inaccessible(path, "Opening", codeOf(error));
+    return inaccessible(place, "Opening", codeOf(error));
   }
 }
 
@@ -89,23 +98,23 @@ function realPathOf(path: string): string | undefined {
  * Looks at the versions in the file's first 100 bytes (https://www.sqlite.org/fileformat.html, section 1.3), because
  * SQLite itself may tidy up in a file as soon as it opens it, and a newer version's file has to stay as it is.
  */
-function checkHeader(path: string): Result<void> {
+function checkHeader(place: StorePlace): Result<void> {
   const header = Buffer.alloc(100);
-  const handle = openSync(path, "r");
+  const handle = openSync(place.path, "r");
   const length = readSync(handle, header, 0, header.length, 0);
   closeSync(handle);
   if (length < header.length) return success();
-  return checkVersions(path, header.readUInt32BE(60), header.readUInt32BE(68));
+  return checkVersions(place, header.readUInt32BE(60), header.readUInt32BE(68));
 }
 
-function checkVersions(path: string, version: number, application: number): Result<void> {
+function checkVersions(place: StorePlace, version: number, application: number): Result<void> {
   // A new database, or one whose first transaction is still in the log beside it.
   if (version === 0 && application === 0) return success();
-  if (application !== applicationId) return unreadable(path, "it is not an agent's store");
+  if (application !== applicationId) return unreadable(place, `it is no ${place.owner}'s store`);
   if (version > schemaVersion) {
     return failure(
       "store-newer",
-      `The agent's store ${path} has been written by a newer version of Flocker (its format is ${version}, ` +
+      `The ${place.owner}'s store ${place.path} has been written by a newer version of Flocker (its format is ${version}, ` +
         `this version knows up to ${schemaVersion}). It has been left as it is.`,
       "Start the newer version again, or restore the store from before the update.",
     );
@@ -113,17 +122,17 @@ function checkVersions(path: string, version: number, application: number): Resu
   return success();
 }
 
-function prepareDatabase(database: DatabaseSync, path: string): Result<void> {
+function prepareDatabase(database: DatabaseSync, place: StorePlace): Result<void> {
   database.exec("PRAGMA locking_mode = EXCLUSIVE");
-  const found = checkVersions(path, pragma(database, "user_version"), pragma(database, "application_id"));
+  const found = checkVersions(place, pragma(database, "user_version"), pragma(database, "application_id"));
   if (!found.ok) return found;
   const isNew = pragma(database, "user_version") === 0;
   if (isNew && database.prepare("SELECT 1 FROM sqlite_schema").get() !== undefined) {
-    return unreadable(path, "it is not an agent's store");
+    return unreadable(place, `it is no ${place.owner}'s store`);
   }
   const mode = database.prepare("PRAGMA journal_mode = WAL").get()?.["journal_mode"];
   if (mode !== "wal")
-    return unreadable(path, `its file system does not take a write-ahead log (${String(mode)})`);
+    return unreadable(place, `its file system does not take a write-ahead log (${String(mode)})`);
   database.exec("PRAGMA synchronous = FULL");
   // Takes the lock, which the locking mode then keeps until the end.
   database.exec("BEGIN IMMEDIATE");
@@ -135,9 +144,9 @@ function prepareDatabase(database: DatabaseSync, path: string): Result<void> {
   // So that the versions stand in the file's header, where `checkHeader` looks.
   if (isNew) database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
   const check = database.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
-  if (check !== "ok") return unreadable(path, String(check));
+  if (check !== "ok") return unreadable(place, String(check));
   const damaged = database.prepare("SELECT key FROM entries WHERE NOT json_valid(value) LIMIT 1").get();
-  if (damaged !== undefined) return unreadable(path, `the value of ${String(damaged["key"])} is no JSON`);
+  if (damaged !== undefined) return unreadable(place, `the value of ${String(damaged["key"])} is no JSON`);
   return success();
 }
 
@@ -145,7 +154,7 @@ function pragma(database: DatabaseSync, name: "user_version" | "application_id")
   return Number(database.prepare(`PRAGMA ${name}`).get()?.[name]);
 }
 
-function storeOver(database: DatabaseSync, path: string, onClose: () => void): OpenAgentStore {
+function storeOver(database: DatabaseSync, place: StorePlace, onClose: () => void): OpenAgentStore {
   const select = database.prepare("SELECT key, value FROM entries WHERE table_name = ? ORDER BY key");
   const upsert = database.prepare("INSERT OR REPLACE INTO entries (table_name, key, value) VALUES (?, ?, ?)");
   const remove = database.prepare("DELETE FROM entries WHERE table_name = ? AND key = ?");
@@ -172,7 +181,7 @@ function storeOver(database: DatabaseSync, path: string, onClose: () => void): O
         // SQLite has rolled back by itself after some errors.
         if (database.isTransaction) database.exec("ROLLBACK");
         if (!isSqliteError(error)) throw error;
-        throw new ProblemError(storeProblem(error, path, "Writing to"), { cause: error });
+        throw new ProblemError(storeProblem(error, place, "Writing to"), { cause: error });
       }
     },
     close() {
@@ -195,15 +204,16 @@ function isSqliteError(error: unknown): error is SqliteError {
 /** Primary result codes of https://www.sqlite.org/rescode.html */
 const sqlite = { perm: 3, busy: 5, readOnly: 8, full: 13, cannotOpen: 14 } as const;
 
-function storeProblem(error: unknown, path: string, doing: "Opening" | "Writing to"): Problem {
+function storeProblem(error: unknown, place: StorePlace, doing: "Opening" | "Writing to"): Problem {
   const reason = error instanceof Error ? error.message : String(error);
+  const { path, owner } = place;
   switch (isSqliteError(error) ? error.errcode & 0xff : undefined) {
     case sqlite.busy:
-      return locked(path).problem;
+      return locked(place).problem;
     case sqlite.full:
       return failure(
         "no-space",
-        `${doing} the agent's store ${path} failed: the disk is full. What was there before is still there.`,
+        `${doing} the ${owner}'s store ${path} failed: the disk is full. What was there before is still there.`,
         "Make room on the disk that holds the state folder.",
       ).problem;
     // An error of Node's own file system calls, which come before SQLite's.
@@ -211,34 +221,40 @@ function storeProblem(error: unknown, path: string, doing: "Opening" | "Writing 
     case sqlite.perm:
     case sqlite.readOnly:
     case sqlite.cannotOpen:
-      return inaccessible(path, doing, reason).problem;
+      return inaccessible(place, doing, reason).problem;
     default:
-      return unreadable(path, `${doing.toLowerCase()} it failed with: ${reason}`).problem;
+      return unreadable(place, `${doing.toLowerCase()} it failed with: ${reason}`).problem;
   }
 }
 
-function inaccessible(path: string, doing: string, reason: string): { ok: false; problem: Problem } {
+function inaccessible(
+  { path, owner }: StorePlace,
+  doing: string,
+  reason: string,
+): { ok: false; problem: Problem } {
   return failure(
     "file-unreadable",
-    `${doing} the agent's store ${path} failed: ${reason}.`,
+    `${doing} the ${owner}'s store ${path} failed: ${reason}.`,
     "Check the state folder in the configuration, and that this user may read and write it.",
   );
 }
 
-function locked(path: string): { ok: false; problem: Problem } {
+function locked({ path, owner }: StorePlace): { ok: false; problem: Problem } {
   return failure(
     "store-locked",
-    `The agent's store ${path} is in use by another process.`,
-    "Stop the other agent (is one running already on this machine?), or give each its own state folder.",
+    `The ${owner}'s store ${path} is in use by another process.`,
+    `Stop the other ${owner} (is one running already on this machine?), or give each its own state folder.`,
   );
 }
 
-function unreadable(path: string, reason: string): { ok: false; problem: Problem } {
+function unreadable({ path, owner }: StorePlace, reason: string): { ok: false; problem: Problem } {
   return failure(
     "store-unreadable",
-    `The agent's store ${path} cannot be used: ${reason}. It has been left as it is.`,
-    "Check the disk. The copies' own records are not in this file: with the store moved aside, the agent starts " +
-      "with an empty one and asks the control service for its slice again.",
+    `The ${owner}'s store ${path} cannot be used: ${reason}. It has been left as it is.`,
+    `Check the disk. With the store moved aside, the ${owner} starts with an empty one` +
+      (owner === "agent"
+        ? " and asks the control service for its slice again; the copies' own records are not in this file."
+        : "."),
   );
 }
 

@@ -192,3 +192,45 @@ test("something that does not speak TLS is named as such", async (t) => {
   assert.equal(problem.code, "control-unreachable");
   assert.match(problem.message, /does not speak TLS|broke the connection/);
 });
+
+test("an answer can be read while it comes, until it ends", async (t) => {
+  const { port } = await serve(t, (request, response) => {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.write(`${String(request.headers["last-event-id"])}\n`);
+    setImmediate(() => response.end("ä\n"));
+  });
+  const request = { ...get, headers: { "last-event-id": "7" } };
+  const options = { abort: new AbortController().signal, silenceMs: 5_000 };
+  const stream = await clientFor(t, port).open(request, options);
+  assert.equal(stream.status, 200);
+  assert.equal((await Array.fromAsync(stream.text)).join(""), "7\nä\n");
+});
+
+test("a stream that falls silent, breaks or is aborted ends with a problem", async (t) => {
+  const { port } = await serve(t, (request, response) => {
+    response.writeHead(200).write("first");
+    if (request.url === "/broken") setImmediate(() => response.destroy());
+  });
+  const client = clientFor(t, port);
+  const ending = async (path: string, abort: AbortSignal, silenceMs: number): Promise<Problem> => {
+    const answer = async (): Promise<unknown> => {
+      const stream = await client.open({ ...get, path }, { abort, silenceMs });
+      return Array.fromAsync(stream.text);
+    };
+    return problemOf(answer());
+  };
+  const never = new AbortController().signal;
+  assert.equal((await ending("/silent", never, 100)).code, "control-unreachable");
+  assert.equal((await ending("/broken", never, 5_000)).code, "control-unreachable");
+  const abort = new AbortController();
+  const aborted = ending("/silent", abort.signal, 5_000);
+  setImmediate(() => abort.abort());
+  assert.match((await aborted).message, /abandoned/);
+});
+
+test("a stream from nobody is a problem at once", async (t) => {
+  const { port, server } = await serve(t, (_, response) => void response.end());
+  server.close();
+  const options = { abort: new AbortController().signal, silenceMs: 5_000 };
+  assert.equal((await problemOf(clientFor(t, port).open(get, options))).code, "control-unreachable");
+});

@@ -40,6 +40,13 @@ export interface HttpsResponse {
   readonly body: string;
 }
 
+/** An answer that is read while it comes. */
+export interface HttpsStream {
+  readonly status: number;
+  /** The body in pieces of text; to be iterated once, to its end or until the abort. */
+  readonly text: AsyncIterable<string>;
+}
+
 /** Speaks HTTPS to one control service, with a client certificate, TLS 1.2 or newer. */
 export interface HttpsClient {
   /**
@@ -48,6 +55,14 @@ export interface HttpsClient {
    * those are the cause.
    */
   send(request: HttpsRequest): Promise<HttpsResponse>;
+  /**
+   * Sends one request whose answer is read while it comes, over a connection of its own. Rejects as `send` does,
+   * and so does reading the answer; also where nothing comes for longer than `silenceMs`.
+   */
+  open(
+    request: HttpsRequest,
+    options: { readonly abort: AbortSignal; readonly silenceMs: Milliseconds },
+  ): Promise<HttpsStream>;
   /** Closes the connections that are kept for later requests. */
   close(): void;
 }
@@ -76,12 +91,25 @@ export function createHttpsClient(options: HttpsClientOptions): HttpsClient {
         throw asProblem(error, request, options);
       }
     },
+    async open(request, { abort, silenceMs }) {
+      const signal = options.abort === undefined ? abort : AbortSignal.any([abort, options.abort]);
+      const stream = { ...options, abort: signal };
+      try {
+        const incoming = await openStream(request, stream, silenceMs);
+        return { status: incoming.statusCode ?? 0, text: textOf(incoming, request, stream) };
+      } catch (error) {
+        throw asProblem(error, request, stream);
+      }
+    },
     close: () => agent.destroy(),
   };
 }
 
 class StaleConnection extends Error {}
 class AnswerTooLong extends Error {}
+class SilentStream extends Error {
+  override readonly message = "it has been silent for too long";
+}
 /**
  * What Node's TLS servers do to a client whose certificate they do not accept; they send no alert that says
  * so.
@@ -109,6 +137,44 @@ function exchange(request: HttpsRequest, options: HttpsClientOptions, agent: Age
     outgoing.on("response", (incoming) => void collect(incoming).then(resolve, reject));
     outgoing.end(body ?? undefined);
   });
+}
+
+function openStream(
+  request: HttpsRequest,
+  options: HttpsClientOptions & { readonly abort: AbortSignal },
+  silenceMs: Milliseconds,
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const outgoing = httpsRequest({
+      ...tlsOptions(currentCredentials(options.credentials)),
+      minVersion: "TLSv1.2",
+      ...(options.serverName === undefined ? {} : { servername: options.serverName }),
+      agent: false,
+      signal: options.abort,
+      host: options.host,
+      port: options.port,
+      method: request.method,
+      path: request.path,
+      headers: request.headers,
+    });
+    outgoing.setTimeout(silenceMs, () => outgoing.destroy(new SilentStream()));
+    outgoing.on("error", (error) => reject(causeOf(error, outgoing, options.abort)));
+    outgoing.on("response", resolve);
+    outgoing.end(request.body ?? undefined);
+  });
+}
+
+async function* textOf(
+  incoming: IncomingMessage,
+  request: HttpsRequest,
+  options: HttpsClientOptions,
+): AsyncGenerator<string> {
+  incoming.setEncoding("utf8");
+  try {
+    yield* incoming as AsyncIterable<string>;
+  } catch (error) {
+    throw asProblem(error, request, options);
+  }
 }
 
 /** An aborted request fails with an AbortError that hides why: the deadline, or the user. */
