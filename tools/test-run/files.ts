@@ -9,6 +9,8 @@ const sharedPatterns = ["packages/core/src/**/*.test.ts", "packages/api/src/**/*
 const separatePatterns = ["packages/*/src/**/*.test.ts", "tools/**/*.test.ts"];
 /** Stories over real processes; they run last, when the quick tests have said what is wrong. */
 const storyPatterns = ["test/**/*.test.ts"];
+/** Tests with virtual machines take long, and have a command of their own: `npm run test:vm`. */
+const machinePatterns = ["test/vm/**"];
 
 /** What tests share is named so, so that it is left out of the build as tests are; it holds none itself. */
 export const fixturesSuffix = "-fixtures.test.ts";
@@ -48,7 +50,10 @@ export function planJobs(root: string, filters: readonly string[]): readonly Sta
 
 function find(root: string, patterns: readonly string[]): string[] {
   if (!existsSync(root)) return [];
-  return globSync([...patterns], { cwd: root, exclude: ["**/node_modules/**", "**/dist/**"] })
+  return globSync([...patterns], {
+    cwd: root,
+    exclude: ["**/node_modules/**", "**/dist/**", ...machinePatterns],
+  })
     .map((path) => path.split(sep).join("/"))
     .filter((path) => !path.endsWith(fixturesSuffix))
     .sort();

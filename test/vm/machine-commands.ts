@@ -1,0 +1,150 @@
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import {
+  failure,
+  ProblemError,
+  success,
+  type Abort,
+  type ByteStream,
+  type Commands,
+  type Milliseconds,
+  type Problem,
+} from "@flocker/core";
+
+/** Runs programs in a virtual machine: a connection for each, whose other end is `guest/serve`. */
+export type MachineCommands = Commands;
+
+interface Options {
+  readonly stdin?: ByteStream;
+  readonly abort?: Abort;
+  readonly cwd?: string;
+}
+
+interface End {
+  readonly exitCode: number;
+  readonly stderr: string;
+}
+
+const outputLimitBytes = 2 ** 20;
+/** The exit code and the length of what was said, at the very end. */
+const trailerBytes = 16;
+const saidBytes = 4096;
+
+/** Commands for the machine whose command server is at that port of this machine. */
+export function machineCommands(port: () => number): MachineCommands {
+  return {
+    async run(argv, { timeoutMs, ...options }) {
+      const bound = AbortSignal.timeout(timeoutMs);
+      const abort = options.abort instanceof AbortSignal ? AbortSignal.any([options.abort, bound]) : bound;
+      const chunks: Uint8Array[] = [];
+      let roomBytes = outputLimitBytes;
+      try {
+        const output = execute(port(), argv, { ...options, abort });
+        let next = await output.next();
+        while (next.done !== true) {
+          if (roomBytes > 0) chunks.push(next.value.subarray(0, roomBytes));
+          roomBytes -= Math.min(roomBytes, next.value.length);
+          next = await output.next();
+        }
+        return success({ ...next.value, stdout: Buffer.concat(chunks).toString("utf8") });
+      } catch (error) {
+        return { ok: false, problem: problemOf(argv, error) };
+      }
+    },
+    async *stream(argv, options) {
+      let end: End;
+      try {
+        end = yield* execute(port(), argv, options);
+      } catch (error) {
+        throw new ProblemError(problemOf(argv, error), { cause: error });
+      }
+      if (end.exitCode !== 0)
+        throw new ProblemError(
+          failed(argv, `ended with exit code ${end.exitCode}. It said: ${end.stderr.trim()}`),
+        );
+    },
+  };
+}
+
+/** Hands out the output; answers how the command ended. Throws where the connection breaks. */
+async function* execute(
+  port: number,
+  argv: readonly string[],
+  options: Options,
+): AsyncGenerator<Uint8Array, End> {
+  if (options.abort?.aborted === true) throw new Error("it was stopped before it began");
+  const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+  const onAbort = (): void => void socket.destroy(new Error("it was stopped"));
+  options.abort?.addEventListener("abort", onAbort, { once: true });
+  const feeding = feed(socket, argv, options);
+  let held: Buffer = Buffer.alloc(0);
+  try {
+    for await (const chunk of socket as AsyncIterable<Buffer>) {
+      held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+      const ripe = held.length - saidBytes - trailerBytes;
+      if (ripe <= 0) continue;
+      yield held.subarray(0, ripe);
+      held = held.subarray(ripe);
+    }
+    const trailer = held.subarray(-trailerBytes).toString("latin1");
+    if (!/^\d{16}$/.test(trailer)) throw new Error("the machine ended the connection too early");
+    const body = held.subarray(0, -trailerBytes);
+    const said = Number(trailer.slice(4));
+    if (body.length > said) yield body.subarray(0, body.length - said);
+    return {
+      exitCode: Number(trailer.slice(0, 4)),
+      stderr: body.subarray(body.length - said).toString("utf8"),
+    };
+  } finally {
+    options.abort?.removeEventListener("abort", onAbort);
+    socket.destroy();
+    // A source that hangs is not waited for.
+    feeding.catch(() => undefined);
+  }
+}
+
+/** Sends the command and then its input; a source that fails breaks the connection, as the death of its reader would. */
+async function feed(socket: Socket, argv: readonly string[], { stdin, cwd }: Options): Promise<void> {
+  socket.on("error", () => undefined);
+  const lines = [String(argv.length), cwd ?? "/", ...argv];
+  if (lines.some((line) => line.includes("\n"))) throw new Error("an argument contains a line break");
+  socket.write(lines.map((line) => `${line}\n`).join(""));
+  if (stdin === undefined) {
+    socket.end();
+    return;
+  }
+  const iterator = stdin[Symbol.asyncIterator]();
+  const closed = once(socket, "close").catch(() => undefined);
+  try {
+    for (;;) {
+      const next = await Promise.race([iterator.next(), closed.then(() => "closed" as const)]);
+      if (next === "closed") {
+        iterator.return?.().catch(() => undefined);
+        return;
+      }
+      if (next.done === true) break;
+      if (!socket.write(next.value))
+        await Promise.race([once(socket, "drain").catch(() => undefined), closed]);
+    }
+    socket.end();
+  } catch {
+    // As a pipe whose writer has gone: the command sees the end of its input, and the source's error is its owner's.
+    socket.end();
+  }
+}
+
+function problemOf(argv: readonly string[], error: unknown): Problem {
+  if (error instanceof ProblemError) return error.problem;
+  return failed(argv, error instanceof Error ? error.message : String(error));
+}
+
+function failed(argv: readonly string[], what: string): Problem {
+  return failure(
+    "command-failed",
+    `The command ${JSON.stringify(argv.join(" "))} in the virtual machine failed: ${what}`,
+    "See what the command said.",
+  ).problem;
+}
+
+/** The time limit for what a test does by hand. */
+export const commandTimeoutMs: Milliseconds = 120_000;
