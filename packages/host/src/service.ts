@@ -38,6 +38,7 @@ const exitCodesByProblem: Partial<Record<ProblemCode, ExitCode>> = {
   "certificate-foreign": exitCodes.configuration,
   "certificate-invalid": exitCodes.configuration,
   "certificate-role": exitCodes.configuration,
+  "certificate-revoked": exitCodes.configuration,
   "configuration-invalid": exitCodes.configuration,
   "control-unreachable": exitCodes.unavailable,
   "deadline-exceeded": exitCodes.temporary,

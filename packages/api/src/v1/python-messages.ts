@@ -6,9 +6,17 @@ import { PythonFloat, isArray, writePythonFloat, type PythonValue } from "./pyth
  * 400 answers. It knows the keywords that the schemas of /v1 use.
  */
 export function pythonFaults(schema: TSchema, value: PythonValue): readonly string[] {
-  const { type, enum: allowed } = schema as SchemaWords;
+  const { type, enum: allowed, const: only, anyOf } = schema as SchemaWords;
+  // TypeBox writes literals and unions in other words; in the original's schemas they were `enum` and `oneOf`.
+  if (only !== undefined)
+    return value === only ? [] : [`${pythonRepr(value)} is not one of ${pythonRepr([only])}`];
+  if (anyOf !== undefined)
+    return anyOf.some((one) => pythonFaults(one, value).length === 0)
+      ? []
+      : [`${pythonRepr(value)} is not valid under any of the given schemas`];
   return [
     ...objectFaults(schema as SchemaWords, value),
+    ...listFaults(schema as SchemaWords, value),
     ...(allowed === undefined || allowed.includes(value as never)
       ? []
       : [`${pythonRepr(value)} is not one of ${pythonRepr(allowed)}`]),
@@ -23,6 +31,12 @@ export function pythonFaults(schema: TSchema, value: PythonValue): readonly stri
 interface SchemaWords {
   readonly type?: string | readonly string[];
   readonly enum?: readonly PythonValue[];
+  readonly const?: PythonValue;
+  readonly anyOf?: readonly TSchema[];
+  readonly items?: TSchema;
+  readonly minItems?: number;
+  readonly maxItems?: number;
+  readonly uniqueItems?: boolean;
   readonly properties?: Readonly<Record<string, TSchema>>;
   readonly patternProperties?: Readonly<Record<string, TSchema>>;
   readonly additionalProperties?: boolean;
@@ -67,6 +81,25 @@ function schemasFor(schema: SchemaWords, key: string): readonly TSchema[] {
   return own === undefined ? matching : [own, ...matching];
 }
 
+function* listFaults(schema: SchemaWords, value: PythonValue): Generator<string> {
+  if (!isArray(value)) return;
+  const { items, minItems, maxItems, uniqueItems } = schema;
+  if (items !== undefined) for (const item of value) yield* pythonFaults(items, item);
+  if (minItems !== undefined && value.length < minItems) yield `${pythonRepr(value)} is too short`;
+  if (maxItems !== undefined && value.length > maxItems) yield `${pythonRepr(value)} is too long`;
+  if (uniqueItems === true && new Set(value.map(canonicalText)).size < value.length)
+    yield `${pythonRepr(value)} has non-unique elements`;
+}
+
+/** The same for equal values, whatever the order of their members. */
+function canonicalText(value: PythonValue): string {
+  if (!isObject(value)) return pythonRepr(value);
+  const members = Object.entries(value).map(
+    ([key, member]) => `${pythonRepr(key)}: ${canonicalText(member)}`,
+  );
+  return members.toSorted().join(", ");
+}
+
 function* textFaults(schema: SchemaWords, value: PythonValue): Generator<string> {
   if (typeof value !== "string") return;
   const { pattern, minLength, maxLength } = schema;
@@ -104,7 +137,7 @@ function isOfType(value: PythonValue, type: string): boolean {
     case "number":
       return typeof value === "number" || typeof value === "bigint" || value instanceof PythonFloat;
     default:
-      return typeof value === type;
+      return type === "array" ? isArray(value) : typeof value === type;
   }
 }
 

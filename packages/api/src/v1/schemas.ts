@@ -94,6 +94,109 @@ export const Lease = Type.Object(
 );
 export type Lease = Static<typeof Lease>;
 
+/** The original had no bounds here; beyond these, numbers could not be kept exactly. */
+const port = { minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER } as const;
+
+const Port = Type.Object(
+  { internal: Type.Integer(port), external: Type.Integer(port) },
+  { additionalProperties: false },
+);
+const linkPort = (description: string) => Type.Integer({ minimum: 1, maximum: 65_535, description });
+const Link = Type.Object(
+  {
+    alias: Type.String({ pattern: "^[a-zA-Z0-9]+$", description: "Compared in lower case." }),
+    local_port: linkPort("Inside the container."),
+    remote_port: linkPort("Of the container that is linked to."),
+  },
+  { additionalProperties: false },
+);
+const RestartPolicy = Type.Union([
+  Type.Object(
+    {
+      name: Type.Literal("on-failure"),
+      maximum_retry_count: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
+    },
+    { additionalProperties: false },
+  ),
+  Type.Object(
+    { name: Type.Union([Type.Literal("never"), Type.Literal("always")]) },
+    { additionalProperties: false },
+  ),
+]);
+const Volume = Type.Object(
+  {
+    dataset_id: uuid("The dataset."),
+    mountpoint: Type.String({ pattern: "^\\/.*$", description: "Inside the container." }),
+  },
+  { additionalProperties: false },
+);
+const containerName = Type.String({
+  pattern: "^/?[a-zA-Z0-9][a-zA-Z0-9_.-]+$",
+  description: "Unique in the cluster.",
+});
+
+const containerParts = {
+  ports: Type.Optional(Type.Array(Port, { minItems: 1, uniqueItems: true })),
+  environment: Type.Optional(
+    Type.Record(Type.String({ pattern: "^.+$" }), Type.String(), { additionalProperties: false }),
+  ),
+  command_line: Type.Optional(Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 4096 })),
+  cpu_shares: Type.Optional(Type.Integer({ minimum: 1, maximum: 1024 })),
+  memory_limit: Type.Optional(Type.Integer({ minimum: 1_048_576, maximum: Number.MAX_SAFE_INTEGER })),
+  links: Type.Optional(Type.Array(Link, { minItems: 1, uniqueItems: true })),
+  volumes: Type.Optional(Type.Array(Volume, { minItems: 0, maxItems: 1 })),
+};
+
+export const NewContainer = Type.Object(
+  {
+    node_uuid: uuid("Where it should run."),
+    name: containerName,
+    image: Type.String({ description: "With or without a tag." }),
+    restart_policy: Type.Optional(RestartPolicy),
+    swappiness: Type.Optional(Type.Integer({ minimum: 0, maximum: 100 })),
+    ...containerParts,
+  },
+  { $id: "NewContainer", additionalProperties: false },
+);
+export type NewContainer = Static<typeof NewContainer>;
+
+const configuredContainer = {
+  node_uuid: uuid("Where it should run."),
+  name: containerName,
+  image: Type.String({ description: "With its tag." }),
+  restart_policy: RestartPolicy,
+  ...containerParts,
+};
+
+/** A container as configured. */
+export const ConfiguredContainer = Type.Object(configuredContainer, { $id: "ConfiguredContainer" });
+
+/** A container as it is. */
+export const ContainerState = Type.Object(
+  {
+    ...configuredContainer,
+    running: Type.Boolean({ description: "False: there is no container agent in this version." }),
+  },
+  { $id: "ContainerState" },
+);
+
+export const ContainerMove = Type.Object(
+  { node_uuid: uuid("Where it should run.") },
+  { $id: "ContainerMove", additionalProperties: false },
+);
+export type ContainerMove = Static<typeof ContainerMove>;
+
+/** The contents of application.yml and deployment.yml, which are checked in the words of `flocker-deploy`. */
+export const Composition = Type.Object(
+  {
+    applications: Type.Unknown({ description: "As in application.yml, of Flocker or of Fig." }),
+    deployment: Type.Unknown({ description: "As in deployment.yml." }),
+  },
+  { $id: "Composition", additionalProperties: false },
+);
+
+export const ContainerParams = Type.Object({ name: Type.String() });
+
 export const Version = Type.Object({ flocker: Type.String() }, { $id: "Version" });
 
 export const ErrorBody = Type.Object(

@@ -100,6 +100,14 @@ export const v2Endpoints = {
     responses: { 200: schemas.Node, ...always, 404: ProblemBody },
     responseHeaders: etag,
   },
+  listContainers: {
+    method: "GET",
+    path: "/v2/containers",
+    summary: "List containers",
+    description: "Those that clients of /v1 have configured, and why each does not run.",
+    responses: { 200: schemas.Containers, ...always },
+    responseHeaders: etag,
+  },
   listLeases: {
     method: "GET",
     path: "/v2/leases",

@@ -325,16 +325,48 @@ const LeaseChange = Type.Object({
   after: nullable(LeaseTerms),
 });
 
+export const Container = Type.Object(
+  {
+    name: Type.String({ description: "Unique in the cluster." }),
+    node_id: uuid("Where it should run."),
+    image: Type.String(),
+    dataset_id: nullable(uuid("The dataset that it uses.")),
+  },
+  { $id: "Container", description: "A container as configured, in short; /v1 has all of it." },
+);
+export type Container = Static<typeof Container>;
+const ContainerChange = Type.Object({
+  kind: Type.Literal("container"),
+  name: Type.String({ description: "The container." }),
+  before: nullable(Container),
+  after: nullable(Container),
+});
+
 export const Commit = Type.Object(
   {
     revision: Type.Integer({ minimum: 1 }),
     author: Type.String({ description: "The certificate's name, or `control-service`." }),
     at: time("When."),
-    changes: Type.Array(Type.Union([DatasetChange, LeaseChange])),
+    changes: Type.Array(Type.Union([DatasetChange, LeaseChange, ContainerChange])),
   },
   { $id: "Commit" },
 );
 export type Commit = Static<typeof Commit>;
+
+/** A container with its state. */
+const ContainerState = Type.Object(
+  {
+    ...Container.properties,
+    running: Type.Boolean(),
+    reason: nullable(Type.String({ description: "Why it does not run." })),
+  },
+  { $id: "ContainerState" },
+);
+
+export const Containers = Type.Object(
+  { containers: Type.Array(ContainerState, { description: "In the order of their names." }), revision },
+  { $id: "Containers" },
+);
 
 export const History = Type.Object(
   {

@@ -135,7 +135,8 @@ async function readCommits(
     if (!page.ok) return page;
     for (const commit of page.value.commits) {
       const changes = commit.changes.filter(
-        (change) => datasetId === undefined || change.dataset_id === datasetId,
+        (change) =>
+          datasetId === undefined || (change.kind !== "container" && change.dataset_id === datasetId),
       );
       if (changes.length > 0) kept.push({ ...commit, changes });
     }
@@ -160,6 +161,7 @@ export function changeText(change: v2.Commit["changes"][number], nodes: Nodes): 
     const until = after.expires_at === null ? "for ever" : `until ${minuteText(after.expires_at)}`;
     return `${change.dataset_id}: lease for ${nodes.nameOf(after.node_id)} ${until}`;
   }
+  if (change.kind === "container") return containerText(change, nodes);
   const { before, after } = change;
   const name = after.metadata["name"] ?? before?.metadata["name"] ?? change.dataset_id;
   if (before === null) {
@@ -176,6 +178,17 @@ export function changeText(change: v2.Commit["changes"][number], nodes: Nodes): 
   }
   parts.push(...metadataText(before.metadata, after.metadata), ...deletionText(before, after));
   return `${name}: ${parts.join(", ") || "nothing changed"}`;
+}
+
+function containerText(
+  { name, before, after }: Extract<v2.Commit["changes"][number], { kind: "container" }>,
+  nodes: Nodes,
+): string {
+  if (after === null) return `container ${name}: deleted`;
+  if (before === null) return `container ${name}: created on ${nodes.nameOf(after.node_id)}`;
+  return before.node_id === after.node_id
+    ? `container ${name}: changed`
+    : `container ${name}: moved from ${nodes.nameOf(before.node_id)} to ${nodes.nameOf(after.node_id)}`;
 }
 
 function metadataText(

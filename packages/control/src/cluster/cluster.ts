@@ -1,6 +1,7 @@
 import type {
   Backend,
   Capacity,
+  ContainerConfiguration,
   DatasetConfiguration,
   DatasetId,
   DatasetReport,
@@ -75,6 +76,13 @@ export interface DatasetUpdate {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
+/** All containers that there shall be, and the datasets that they use. */
+export interface Composition {
+  readonly containers: readonly ContainerConfiguration[];
+  /** Those that are not there are created; those that are keep their metadata. */
+  readonly datasets: readonly (NewDataset & { readonly dataset: DatasetId })[];
+}
+
 /** Who asks, and what the answer depends on. */
 export interface Caller {
   /** The certificate's common name. */
@@ -108,6 +116,14 @@ export interface Cluster {
   /** `created` is false for a renewal. */
   acquireLease(lease: Lease, caller: Caller): Result<{ readonly created: boolean }>;
   releaseLease(dataset: DatasetId, caller: Caller): Result<Lease>;
+  /** In no order. */
+  containers(): Iterable<ContainerConfiguration>;
+  createContainer(container: ContainerConfiguration, caller: Caller): Result<ContainerConfiguration>;
+  /** Its dataset moves along. */
+  moveContainer(name: string, node: NodeId, caller: Caller): Result<ContainerConfiguration>;
+  deleteContainer(name: string, caller: Caller): Result<void>;
+  /** Leaves exactly these containers. */
+  compose(composition: Composition, caller: Caller): Result<void>;
   history(afterRevision: number, limit: number): readonly Commit[];
   /** Calls back after each change of configuration or state, with the datasets and nodes concerned. */
   subscribe(listener: (change: ClusterChange) => void): () => void;

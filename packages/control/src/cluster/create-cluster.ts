@@ -3,6 +3,7 @@ import {
   ProblemError,
   success,
   type Clock,
+  type ContainerConfiguration,
   type DatasetId,
   type Ids,
   type Lease,
@@ -10,7 +11,6 @@ import {
   type Milliseconds,
   type NodeId,
   type Ownership,
-  type Problem,
   type Result,
   type SliceDataset,
   type SliceNode,
@@ -18,12 +18,29 @@ import {
 import { createListeners } from "../listeners.ts";
 import type { Change, Commit, ConfigurationStore, KnownNode } from "../store/store.ts";
 import type { ClusterCore } from "./cluster-core.ts";
-import type { Caller, ClusterChange, DatasetUpdate, DatasetView, NewDataset, NodeView } from "./cluster.ts";
+import type {
+  Caller,
+  ClusterChange,
+  Composition,
+  DatasetUpdate,
+  DatasetView,
+  NewDataset,
+  NodeView,
+} from "./cluster.ts";
+import {
+  decideCompose,
+  decideCreateContainer,
+  decideDeleteContainer,
+  decideMoveContainer,
+  type ContainerContext,
+} from "./container-rules.ts";
+import { ContainerTable } from "./container-table.ts";
 import { DatasetTable, type DatasetEntry } from "./dataset-table.ts";
 import { Deadlines } from "./deadlines.ts";
 import { decideAcquire, decideExpiry, decideRelease } from "./lease-rules.ts";
 import { isStale, NodeTable, nodeOf, nodeView, type Hello, type NodeEntry } from "./node-table.ts";
-import { birthRecord, decideOwnership, isBirthrightAskedBack } from "./ownership.ts";
+import { OwnershipJudge } from "./ownership-judge.ts";
+import { birthRecord } from "./ownership.ts";
 import { takeState, type StateMessage } from "./reports.ts";
 import {
   decideCreate,
@@ -55,29 +72,32 @@ export function createCluster(options: ClusterOptions): ClusterCore {
 const selfAuthor = "control-service";
 /** At most so many changes by the clock in one commit, so that none holds everything up. */
 const dueMaximum = 500;
-const historyPage = 1_000;
+
+type DatasetChange = Exclude<Change, { kind: "put-container" | "remove-container" }>;
 
 class ClusterState implements ClusterCore {
   readonly clusterId: string;
   readonly #options: ClusterOptions;
   readonly #datasets = new DatasetTable();
   readonly #nodes = new NodeTable();
+  readonly #containers = new ContainerTable();
   readonly #purges = new Deadlines();
   readonly #expiries = new Deadlines();
   readonly #listeners = createListeners<ClusterChange>();
-  /** Datasets whose new ownership the store has failed to save. */
-  readonly #unsaved = new Set<DatasetId>();
+  readonly #judge: OwnershipJudge;
   #revision: number;
   #tag: string;
 
   constructor(options: ClusterOptions) {
     this.#options = options;
     const { store } = options;
+    this.#judge = new OwnershipJudge(this.#datasets, options);
     this.clusterId = store.clusterId;
-    const { revision, tag, datasets, leases } = store.current();
+    const { revision, tag, datasets, leases, containers } = store.current();
     this.#revision = revision;
     this.#tag = tag;
     for (const lease of leases) this.#setLease(lease.dataset, lease);
+    for (const container of containers) this.#containers.put(container);
     for (const configuration of datasets) {
       const entry = this.#datasets.configure(configuration);
       this.#setPurge(entry);
@@ -136,9 +156,7 @@ class ClusterState implements ClusterCore {
 
   createDataset(request: NewDataset, caller: Caller): Result<DatasetView> {
     const dataset = request.dataset ?? (this.#options.ids.uuid() as DatasetId);
-    const { primary } = request;
-    const reports = this.#datasets.get(dataset)?.reports ?? new Map<NodeId, never>();
-    const birth = birthRecord(dataset, { primary, reports, now: this.#now() });
+    const birth = this.#birth(dataset, request.primary);
     const view = this.#rulesView();
     return this.#carryOut(dataset, caller, decideCreate({ ...request, dataset }, { view, caller, birth }));
   }
@@ -172,6 +190,34 @@ class ClusterState implements ClusterCore {
     if (!decided.ok) return decided;
     const committed = this.#commit([{ kind: "remove-lease", dataset }], caller.author);
     return committed.ok ? decided : committed;
+  }
+
+  containers(): Iterable<ContainerConfiguration> {
+    return this.#containers.all();
+  }
+
+  createContainer(container: ContainerConfiguration, caller: Caller): Result<ContainerConfiguration> {
+    const decided = decideCreateContainer(container, this.#containerContext(caller));
+    return this.#carryOutContainer(container.name, caller, decided);
+  }
+
+  moveContainer(name: string, node: NodeId, caller: Caller): Result<ContainerConfiguration> {
+    return this.#carryOutContainer(
+      name,
+      caller,
+      decideMoveContainer(name, node, this.#containerContext(caller)),
+    );
+  }
+
+  deleteContainer(name: string, caller: Caller): Result<void> {
+    const decided = decideDeleteContainer(name, this.#containerContext(caller));
+    return decided.ok ? this.#commit(decided.value, caller.author) : decided;
+  }
+
+  compose(composition: Composition, caller: Caller): Result<void> {
+    const birth = (dataset: DatasetId, primary: NodeId): Ownership => this.#birth(dataset, primary);
+    const decided = decideCompose(composition, { ...this.#containerContext(caller), birth });
+    return decided.ok ? this.#commit(decided.value, caller.author) : decided;
   }
 
   purgeDue(now: Milliseconds): Result<number> {
@@ -249,7 +295,7 @@ class ClusterState implements ClusterCore {
     }
     const hadReported = reporter.hasReported;
     const changed = takeState(reporter, message, this.#datasets);
-    const problem = this.#judge(changed);
+    const problem = this.#judge.judge(changed);
     const isFirst = reporter.hasReported && !hadReported;
     const isCapacityNews =
       message.capacity !== null && JSON.stringify(message.capacity) !== JSON.stringify(reporter.capacity);
@@ -326,7 +372,26 @@ class ClusterState implements ClusterCore {
         for (const { known } of nodes.all()) yield known;
       },
       lease: (dataset) => datasets.leases.get(dataset),
+      containers: this.#containers,
     };
+  }
+
+  #containerContext(caller: Caller): ContainerContext {
+    return { view: this.#rulesView(), containers: this.#containers, caller };
+  }
+
+  #birth(dataset: DatasetId, primary: NodeId): Ownership {
+    const reports = this.#datasets.get(dataset)?.reports ?? new Map<NodeId, never>();
+    return birthRecord(dataset, { primary, reports, now: this.#now() });
+  }
+
+  #carryOutContainer(name: string, caller: Caller, decided: Decided): Result<ContainerConfiguration> {
+    if (!decided.ok) return decided;
+    const committed = this.#commit(decided.value, caller.author);
+    if (!committed.ok) return committed;
+    const container = this.#containers.get(name);
+    assert(container !== undefined, "what was committed is known");
+    return success(container);
   }
 
   #carryOut(dataset: DatasetId, caller: Caller, decided: Decided): Result<DatasetView> {
@@ -352,15 +417,19 @@ class ClusterState implements ClusterCore {
     this.#revision = committed.value.revision;
     this.#tag = committed.value.tag;
     const datasets = new Set<DatasetId>();
-    for (const change of changes) datasets.add(this.#take(change));
-    const problem = this.#judge(datasets);
+    for (const change of changes) {
+      if (change.kind === "put-container") this.#containers.put(change.value);
+      else if (change.kind === "remove-container") this.#containers.remove(change.name);
+      else datasets.add(this.#take(change));
+    }
+    const problem = this.#judge.judge(datasets);
     // The commit itself is durable. Ownership follows with the next change or report.
     if (problem !== null) this.#options.log.write("error", "ownership-not-saved", { ...problem });
     this.#listeners.tell({ datasets: [...datasets], nodes: [] });
     return success();
   }
 
-  #take(change: Change): DatasetId {
+  #take(change: DatasetChange): DatasetId {
     if (change.kind !== "put-dataset") {
       const dataset = change.kind === "put-lease" ? change.value.dataset : change.dataset;
       this.#setLease(dataset, change.kind === "put-lease" ? change.value : null);
@@ -402,85 +471,6 @@ class ClusterState implements ClusterCore {
     if (committed.ok) return success(changes.length);
     this.#options.log.write("error", "due-changes-not-saved", { ...committed.problem });
     return committed;
-  }
-
-  /**
-   * Works out who owns these datasets, saves what is new of it, and only then lets it be seen. Where saving
-   * fails, everything stays as it was known to be, and the next judgement tries again; that is why it may add
-   * datasets.
-   */
-  #judge(datasets: Set<DatasetId>): Problem | null {
-    for (const dataset of this.#unsaved) datasets.add(dataset);
-    this.#unsaved.clear();
-    const judged: DatasetEntry[] = [];
-    const raised: Ownership[] = [];
-    for (const dataset of datasets) {
-      const entry = this.#datasets.get(dataset);
-      if (entry === undefined) continue;
-      const input = this.#ownershipInput(entry);
-      const { ownership, conflict } = decideOwnership(input);
-      if (conflict !== null && entry.conflict === null) this.#warnOfConflict(dataset, conflict.nodes);
-      entry.conflict = conflict;
-      judged.push(entry);
-      if (ownership !== null && ownership !== entry.ownership) raised.push(ownership);
-    }
-    const problem = this.#saveOwnerships(raised);
-    for (const entry of judged) this.#datasets.refresh(entry);
-    return problem;
-  }
-
-  #saveOwnerships(raised: readonly Ownership[]): Problem | null {
-    try {
-      this.#options.store.saveOwnerships(raised);
-    } catch (error) {
-      if (!(error instanceof ProblemError)) throw error;
-      for (const { dataset } of raised) this.#unsaved.add(dataset);
-      return error.problem;
-    }
-    for (const ownership of raised) {
-      const entry = this.#datasets.entryFor(ownership.dataset);
-      if (ownership.owner !== entry.ownership?.owner) entry.primaryWasElsewhere = false;
-      entry.ownership = ownership;
-    }
-    return null;
-  }
-
-  #ownershipInput(entry: DatasetEntry): Parameters<typeof decideOwnership>[0] {
-    const { configuration, ownership, reports } = entry;
-    const configuredPrimary =
-      configuration === null || configuration.deletion !== null ? null : configuration.primary;
-    const input = { stored: ownership, configuredPrimary, reports };
-    const primaryWasElsewhere = isBirthrightAskedBack(input) && this.#wasPrimaryElsewhere(entry);
-    return { ...input, primaryWasElsewhere, now: this.#now() };
-  }
-
-  /** Looked up in history once, and only in the rare case that it matters. */
-  #wasPrimaryElsewhere(entry: DatasetEntry): boolean {
-    entry.primaryWasElsewhere ??= this.#findPrimaryElsewhere(entry);
-    return entry.primaryWasElsewhere;
-  }
-
-  #findPrimaryElsewhere({ dataset, ownership }: DatasetEntry): boolean {
-    let after = 0;
-    for (;;) {
-      const commits = this.history(after, historyPage);
-      for (const { at, changes } of commits)
-        for (const change of changes)
-          if (
-            change.kind === "dataset" &&
-            change.after.dataset === dataset &&
-            ownership !== null &&
-            at >= ownership.since &&
-            change.after.primary !== ownership.owner
-          )
-            return true;
-      after = commits.at(-1)?.revision ?? after;
-      if (commits.length < historyPage) return false;
-    }
-  }
-
-  #warnOfConflict(dataset: DatasetId, nodes: readonly NodeId[]): void {
-    this.#options.log.write("error", "ownership-conflict", { dataset, nodes });
   }
 
   /** A node's coming and going changes what is known of all its datasets. */

@@ -46,6 +46,7 @@ function viewOf(datasets: readonly DatasetConfiguration[], parts: Partial<RulesV
     nodeName: (node) => nodes.get(node),
     nodes: () => [...nodes].map(([node, name]) => ({ node, name })),
     lease: () => undefined,
+    containers: { using: () => undefined },
     ...parts,
   };
 }

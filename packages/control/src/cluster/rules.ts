@@ -12,6 +12,8 @@ import {
 } from "@flocker/core";
 import type { Change } from "../store/store.ts";
 import type { Caller, DatasetUpdate, NewDataset } from "./cluster.ts";
+import { checkUnused } from "./container-use.ts";
+import type { ContainerTable } from "./container-table.ts";
 import { checkMetadata, checkSize } from "./limits.ts";
 import { didYouMean, nearCandidates } from "./near.ts";
 
@@ -26,6 +28,8 @@ export interface RulesView {
   nodeName(node: NodeId): string | undefined;
   nodes(): Iterable<{ readonly node: NodeId; readonly name: string }>;
   lease(dataset: DatasetId): Lease | undefined;
+  /** The containers, for the datasets that they use. */
+  readonly containers: Pick<ContainerTable, "using">;
 }
 
 /** What to commit; empty where all is so already. */
@@ -77,7 +81,8 @@ export function decideUpdate(
   const problem =
     (primary === before.primary
       ? undefined
-      : checkNode(primary, { view, caller, doing, field: "primary" })) ??
+      : (checkNode(primary, { view, caller, doing, field: "primary" }) ??
+        checkUnused(dataset, view.containers, doing))) ??
     (maximumSizeBytes === before.maximumSizeBytes ? undefined : checkSize(maximumSizeBytes, doing)) ??
     (update.metadata === undefined ? undefined : checkMetadata(metadata, doing)) ??
     (isRenamed ? checkName(dataset, { metadata, view, caller, doing }) : undefined);
@@ -96,9 +101,12 @@ export function decideDelete(
   context: { readonly view: RulesView; readonly caller: Caller; readonly graceMs: Milliseconds },
 ): Decided {
   const { view, caller, graceMs } = context;
-  const found = findDataset(dataset, view, caller, `Deleting dataset ${dataset}`);
+  const doing = `Deleting dataset ${dataset}`;
+  const found = findDataset(dataset, view, caller, doing);
   if (!found.ok) return found;
   if (found.value.deletion !== null) return nothing;
+  const used = checkUnused(dataset, view.containers, doing);
+  if (used !== undefined) return used;
   const deletion = { at: view.now, graceEndsAt: view.now + graceMs, purged: false };
   return put({ ...found.value, deletion });
 }

@@ -9,7 +9,7 @@ import type { ApiOptions } from "./api-context.ts";
 import { createEventStreams, type EventLimits, type EventStreams } from "./event-streams.ts";
 import { htmlMediaType, methodNotAllowedPage, notFoundPage } from "./html-pages.ts";
 import { allowedMethods } from "./known-paths.ts";
-import { described } from "./v1-handlers.ts";
+import { described } from "./v1-answers.ts";
 import { registerV1, sendV1, v1Mistake } from "./v1-routes.ts";
 import { registerV2, sendProblem } from "./v2-routes.ts";
 

@@ -1,27 +1,18 @@
-import {
-  PythonFloat,
-  pythonFaults,
-  problemKinds,
-  readPythonJson,
-  v1,
-  writePythonJson,
-  type PythonValue,
-  type v1Endpoints,
-} from "@flocker/api";
-import {
-  assert,
-  parseDatasetId,
-  parseNodeId,
-  type Clock,
-  type DatasetConfiguration,
-  type DatasetId,
-  type NodeId,
-  type Problem,
-  type Result,
-} from "@flocker/core";
-import type { TSchema } from "typebox";
+import { v1, writePythonJson, type v1Endpoints } from "@flocker/api";
+import { assert, parseDatasetId, type DatasetConfiguration, type Result } from "@flocker/core";
 import type { Cluster, DatasetView } from "../cluster/cluster.ts";
-import { bodyText } from "./body.ts";
+import {
+  datasetId,
+  described,
+  listText,
+  nodeId,
+  readBody,
+  refused,
+  type V1Reply,
+  type V1Request,
+  type V1Services,
+} from "./v1-answers.ts";
+import { containerHandlers } from "./v1-containers.ts";
 import {
   configuredDatasetText,
   datasetStateText,
@@ -30,37 +21,17 @@ import {
   writeLease,
 } from "./v1-mapping.ts";
 
-/** What the handlers of /v1 work with. */
-export interface V1Services {
-  readonly cluster: Cluster;
-  readonly clock: Clock;
-  readonly version: string;
-}
-
-/** A request of /v1, its body as it came. */
-export interface V1Request {
-  readonly params: Readonly<Record<string, string>>;
-  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
-  readonly body: unknown;
-  readonly author: string;
-}
-
-/** An answer of /v1: JSON in the original's style, as text or as bytes that are kept. */
-export interface V1Reply {
-  readonly status: number;
-  readonly text: string | Buffer;
-  readonly headers?: Readonly<Record<string, string>>;
-  /** For the log: the dataset that was written, and why it was refused. */
-  readonly dataset?: string;
-  readonly problem?: Problem;
-}
-
 type Handler = (request: V1Request) => V1Reply;
 type V1Handlers = Readonly<Record<keyof typeof v1Endpoints, Handler>>;
 
 /** The handlers of /v1: the wire of Flocker 1.15 over today's cluster. */
 export function v1Handlers(services: V1Services): V1Handlers {
-  return { ...configurationHandlers(services), ...stateHandlers(services), ...leaseHandlers(services) };
+  return {
+    ...configurationHandlers(services),
+    ...stateHandlers(services),
+    ...leaseHandlers(services),
+    ...containerHandlers(services),
+  };
 }
 
 type ConfigurationNames = "listConfiguredDatasets" | "createDataset" | "moveDataset" | "deleteDataset";
@@ -189,37 +160,6 @@ function configurationText(cluster: Cluster): string {
   );
 }
 
-function listText<Item>(items: Iterable<Item>, render: (item: Item) => string | undefined): string {
-  const texts: string[] = [];
-  for (const item of items) {
-    const text = render(item);
-    if (text !== undefined) texts.push(text);
-  }
-  return `[${texts.join(", ")}]`;
-}
-
-/** An answer that only says what is wrong. */
-export function described(status: number, description: string): V1Reply {
-  return { status, text: writePythonJson({ description }) };
-}
-
-/** The original's words for what the cluster refuses, where it had any. */
-function refused(problem: Problem): V1Reply {
-  const [status, description] = originalRefusals[problem.code] ?? [
-    problemKinds[problem.code].status,
-    `${problem.message} ${problem.remedy}`,
-  ];
-  return { ...described(status, description), problem };
-}
-
-const originalRefusals: Readonly<Partial<Record<Problem["code"], readonly [number, string]>>> = {
-  "duplicate-id": [409, "The provided dataset_id is already in use."],
-  "unknown-dataset": [404, "Dataset not found."],
-  "dataset-deleted": [405, "The dataset has been deleted."],
-  "lease-held": [409, "Lease already held."],
-  "not-found": [404, "Lease not found."],
-};
-
 /**
  * The answer where the configuration has changed since the tag that the request names; several tags are
  * alternatives.
@@ -231,43 +171,4 @@ function tagMismatch(cluster: Cluster, request: V1Request): V1Reply | undefined 
   const current = cluster.tag();
   if (tags.includes(current)) return undefined;
   return described(412, `Tag doesn't match. Required: ${tags[0]}, current: ${current}`);
-}
-
-const undecodable =
-  "The request body could not be decoded according to the value of the\nContent-Type header.";
-
-/** Reads a body, whatever its content type says, and checks it in the original's words. */
-function readBody<Body>(schema: TSchema, request: V1Request): { readonly value: Body } | V1Reply {
-  const text = bodyText(request.body);
-  const read = text === undefined ? undefined : readPythonJson(text);
-  if (read === undefined) return described(400, undecodable);
-  const faults = pythonFaults(schema, read.value);
-  if (faults.length === 0) return { value: plainValue(read.value) as Body };
-  const description = "The provided JSON doesn't match the required schema.";
-  return { status: 400, text: writePythonJson({ description, errors: faults }) };
-}
-
-/** After the check, floats are numbers like others. */
-function plainValue(value: PythonValue): unknown {
-  if (value instanceof PythonFloat) return value.value;
-  if (typeof value !== "object" || value === null) return value;
-  if (Array.isArray(value)) return value.map(plainValue);
-  return Object.fromEntries(
-    Object.entries(value).map(([key, member]) => [key, plainValue(member as PythonValue)]),
-  );
-}
-
-/** What HEAD was answered: it wants a body, a quirk that is kept. */
-export const headReply: V1Reply = described(400, undecodable);
-
-function datasetId(text: string): DatasetId {
-  const id = parseDatasetId(text);
-  assert(id !== undefined, "the schema lets only uuids through");
-  return id;
-}
-
-function nodeId(text: string): NodeId {
-  const id = parseNodeId(text);
-  assert(id !== undefined, "the schema lets only uuids through");
-  return id;
 }

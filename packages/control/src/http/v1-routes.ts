@@ -1,7 +1,8 @@
 import { v1Endpoints, writePythonJson } from "@flocker/api";
 import type { Log } from "@flocker/core";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { headReply, v1Handlers, type V1Reply, type V1Services } from "./v1-handlers.ts";
+import { headReply, type V1Reply, type V1Services } from "./v1-answers.ts";
+import { v1Handlers } from "./v1-handlers.ts";
 import { routePath } from "./v2-routes.ts";
 
 /** Puts the routes of /v1 onto the server. */

@@ -16,7 +16,15 @@ import type { Cluster, DatasetUpdate, DatasetView } from "../cluster/cluster.ts"
 import type { LeaseAcknowledgements } from "./api-context.ts";
 import { datasetPage } from "./dataset-pages.ts";
 import { checkIfMatch, etagOf } from "./preconditions.ts";
-import { commitBody, datasetBody, leaseBody, nodeBody, statusCounts, timeText } from "./v2-mapping.ts";
+import {
+  commitBody,
+  containerBody,
+  datasetBody,
+  leaseBody,
+  nodeBody,
+  statusCounts,
+  timeText,
+} from "./v2-mapping.ts";
 
 /** What the handlers of /v2 work with. */
 export interface V2Services {
@@ -121,14 +129,24 @@ function datasetHandlers({ cluster, leases }: V2Services): Pick<V2Handlers, Data
   };
 }
 
+const noContainerAgent =
+  "This version of Flocker has no container agent: it keeps the container and starts nothing. Its dataset is mounted " +
+  "on its node, ready for whatever runs there.";
+
 function leaseHandlers({
   cluster,
   leases,
   clock,
-}: V2Services): Pick<V2Handlers, "listLeases" | "acquireLease" | "releaseLease"> {
+}: V2Services): Pick<V2Handlers, "listContainers" | "listLeases" | "acquireLease" | "releaseLease"> {
   const bodyOf = (lease: Lease): v2.Lease =>
     leaseBody(lease, (node, dataset) => leases.hasAcknowledged(node, dataset));
   return {
+    listContainers() {
+      const containers = [...cluster.containers()]
+        .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+        .map((container) => ({ ...containerBody(container), running: false, reason: noContainerAgent }));
+      return { status: 200, headers: etag(cluster), body: { containers, revision: cluster.revision() } };
+    },
     listLeases() {
       const body = { leases: [...cluster.leases()].map(bodyOf), revision: cluster.revision() };
       return { status: 200, headers: etag(cluster), body };

@@ -1,6 +1,7 @@
 import { problemBody, type Fault, type ProblemBody, type v2 } from "@flocker/api";
 import {
   datasetName,
+  type ContainerConfiguration,
   type DatasetConfiguration,
   type Lease,
   type Milliseconds,
@@ -156,22 +157,39 @@ export function commitBody(commit: Commit): v2.Commit {
     revision: commit.revision,
     author: commit.author,
     at: timeText(commit.at),
-    changes: commit.changes.map((change) =>
-      change.kind === "dataset"
-        ? {
-            kind: change.kind,
-            dataset_id: change.after.dataset,
-            before: change.before === null ? null : desiredBody(change.before),
-            after: desiredBody(change.after),
-          }
-        : {
-            kind: change.kind,
-            dataset_id: change.dataset,
-            before: change.before === null ? null : leaseTerms(change.before),
-            after: change.after === null ? null : leaseTerms(change.after),
-          },
-    ),
+    changes: commit.changes.map(changeBody),
   };
+}
+
+function changeBody(change: Commit["changes"][number]): v2.Commit["changes"][number] {
+  switch (change.kind) {
+    case "dataset":
+      return {
+        kind: change.kind,
+        dataset_id: change.after.dataset,
+        before: change.before === null ? null : desiredBody(change.before),
+        after: desiredBody(change.after),
+      };
+    case "lease":
+      return {
+        kind: change.kind,
+        dataset_id: change.dataset,
+        before: change.before === null ? null : leaseTerms(change.before),
+        after: change.after === null ? null : leaseTerms(change.after),
+      };
+    case "container":
+      return {
+        kind: change.kind,
+        name: change.name,
+        before: change.before === null ? null : containerBody(change.before),
+        after: change.after === null ? null : containerBody(change.after),
+      };
+  }
+}
+
+/** A container as /v2 shows it. */
+export function containerBody({ name, node, image, volume }: ContainerConfiguration): v2.Container {
+  return { name, node_id: node, image, dataset_id: volume?.dataset ?? null };
 }
 
 /** Counts over the whole cluster. */

@@ -1,5 +1,6 @@
 import {
   firstEpoch,
+  type ContainerConfiguration,
   type DatasetConfiguration,
   type DatasetId,
   type Ids,
@@ -58,6 +59,27 @@ export function sampleOwnership(number: number, parts: Partial<Ownership> = {}):
 
 export function sampleLease(number: number, parts: Partial<Lease> = {}): Lease {
   return { dataset: sampleDatasetId(number), node: sampleNodeId(1), expiresAt: null, ...parts };
+}
+
+export function sampleContainer(
+  number: number,
+  parts: Partial<ContainerConfiguration> = {},
+): ContainerConfiguration {
+  return {
+    name: `container-${number}`,
+    node: sampleNodeId(1),
+    image: "nginx:latest",
+    restartPolicy: { name: "never" },
+    ports: [],
+    links: [],
+    volume: null,
+    environment: {},
+    commandLine: null,
+    memoryLimitBytes: null,
+    cpuShares: null,
+    swappiness: 0,
+    ...parts,
+  };
 }
 
 export function sampleNode(number: number, parts: Partial<KnownNode> = {}): KnownNode {

@@ -65,6 +65,28 @@ export const migrations: readonly Migration[] = [
       ) STRICT, WITHOUT ROWID;
     `,
   },
+  {
+    // Containers, with their changes in history; what a change is of (`subject`) is not always a dataset now.
+    version: 2,
+    statements: `
+      CREATE TABLE container (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+      ) STRICT, WITHOUT ROWID;
+      CREATE TABLE history_of_all (
+        revision INTEGER NOT NULL REFERENCES revision,
+        position INTEGER NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('dataset', 'lease', 'container')),
+        subject TEXT NOT NULL,
+        before TEXT,
+        after TEXT,
+        PRIMARY KEY (revision, position)
+      ) STRICT, WITHOUT ROWID;
+      INSERT INTO history_of_all SELECT revision, position, kind, dataset, before, after FROM history;
+      DROP TABLE history;
+      ALTER TABLE history_of_all RENAME TO history;
+    `,
+  },
 ];
 
 /**

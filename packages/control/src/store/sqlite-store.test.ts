@@ -1,8 +1,15 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import fc from "fast-check";
-import type { DatasetConfiguration, Lease } from "@flocker/core";
-import { sampleBirth, sampleDataset, sampleDatasetId, sampleLease, sampleNodeId } from "./sample-values.ts";
+import type { ContainerConfiguration, DatasetConfiguration, Lease } from "@flocker/core";
+import {
+  sampleBirth,
+  sampleContainer,
+  sampleDataset,
+  sampleDatasetId,
+  sampleLease,
+  sampleNodeId,
+} from "./sample-values.ts";
 import { storeConformance } from "./store-conformance.ts";
 import { storeUnderTest } from "./store-fixtures.test.ts";
 import type { Change, ConfigurationStore, StoredConfiguration } from "./store.ts";
@@ -13,13 +20,15 @@ storeConformance("SQLite in memory", () => storeUnderTest("memory"), { outlivesP
 type Step =
   | { readonly do: "put"; readonly number: number; readonly size: number }
   | { readonly do: "lease"; readonly number: number; readonly node: number }
-  | { readonly do: "release"; readonly number: number };
+  | { readonly do: "run"; readonly number: number; readonly node: number }
+  | { readonly do: "release" | "stop"; readonly number: number };
 
 const number = fc.integer({ min: 1, max: 5 });
 const step = fc.oneof(
   fc.record({ do: fc.constant("put" as const), number, size: fc.nat(100) }),
   fc.record({ do: fc.constant("lease" as const), number, node: fc.integer({ min: 1, max: 3 }) }),
-  fc.record({ do: fc.constant("release" as const), number }),
+  fc.record({ do: fc.constant("run" as const), number, node: fc.integer({ min: 1, max: 3 }) }),
+  fc.record({ do: fc.constantFrom("release" as const, "stop" as const), number }),
 );
 const action = fc.oneof(
   {
@@ -38,9 +47,12 @@ const action = fc.oneof(
 
 /** The trivial model: every configuration that there ever was. */
 class Model {
-  readonly states: Omit<StoredConfiguration, "tag">[] = [{ revision: 0, datasets: [], leases: [] }];
+  readonly states: Omit<StoredConfiguration, "tag">[] = [
+    { revision: 0, datasets: [], leases: [], containers: [] },
+  ];
   readonly #datasets = new Map<string, DatasetConfiguration>();
   readonly #leases = new Map<string, Lease>();
+  readonly #containers = new Map<string, ContainerConfiguration>();
 
   changesOf(steps: readonly Step[]): readonly Change[] {
     const revision = this.states.length;
@@ -63,16 +75,27 @@ class Model {
         case "release":
           this.#leases.delete(dataset);
           return { kind: "remove-lease", dataset };
+        case "run": {
+          const value = sampleContainer(one.number, { node: sampleNodeId(one.node) });
+          this.#containers.set(value.name, value);
+          return { kind: "put-container", value };
+        }
+        case "stop": {
+          const { name } = sampleContainer(one.number);
+          this.#containers.delete(name);
+          return { kind: "remove-container", name };
+        }
       }
     });
     const leases = [...this.#leases.values()].toSorted((a, b) => (a.dataset < b.dataset ? -1 : 1));
-    this.states.push({ revision, datasets: [...this.#datasets.values()], leases });
+    const containers = [...this.#containers.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    this.states.push({ revision, datasets: [...this.#datasets.values()], leases, containers });
     return changes;
   }
 }
 
-function withoutTag({ revision, datasets, leases }: StoredConfiguration): Omit<StoredConfiguration, "tag"> {
-  return { revision, datasets, leases };
+function withoutTag({ tag: _tag, ...rest }: StoredConfiguration): Omit<StoredConfiguration, "tag"> {
+  return rest;
 }
 
 function checkEveryRevision(store: ConfigurationStore, model: Model, tags: readonly string[]): void {

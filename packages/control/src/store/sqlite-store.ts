@@ -6,6 +6,7 @@ import {
   ProblemError,
   success,
   type Clock,
+  type ContainerConfiguration,
   type DatasetConfiguration,
   type DatasetId,
   type Ids,
@@ -25,10 +26,12 @@ import type {
   StoredConfiguration,
 } from "./store.ts";
 import {
+  decodeContainer,
   decodeDataset,
   decodeLease,
   decodeNode,
   decodeOwnership,
+  encodeContainer,
   encodeDataset,
   encodeLease,
   encodeNode,
@@ -92,7 +95,10 @@ class SqliteStore implements ConfigurationStore {
       decodeDataset(row.text("value"), path),
     );
     const leases = decoded(this.#statements.leases.each(), (row) => decodeLease(row.text("value"), path));
-    return { revision: this.#revision, tag: this.#tag, datasets, leases };
+    const containers = decoded(this.#statements.containers.each(), (row) =>
+      decodeContainer(row.text("value"), path),
+    );
+    return { revision: this.#revision, tag: this.#tag, datasets, leases, containers };
   }
 
   ownerships() {
@@ -134,8 +140,8 @@ class SqliteStore implements ConfigurationStore {
         const chain = createHash("sha256").update(JSON.stringify([this.#tag, revision, author, at, written]));
         const tag = chain.digest("hex").slice(0, tagLength);
         this.#statements.addRevision.run(revision, tag, author, at);
-        written.forEach(({ kind, dataset, before, after }, position) =>
-          this.#statements.addHistory.run(revision, position, kind, dataset, before, after),
+        written.forEach(({ kind, subject, before, after }, position) =>
+          this.#statements.addHistory.run(revision, position, kind, subject, before, after),
         );
         const values = written.map((change) => decodeChange(change, path));
         return success({ tag, commit: { revision, author, at, changes: values } });
@@ -147,27 +153,50 @@ class SqliteStore implements ConfigurationStore {
   }
 
   #apply(change: Change, revision: number): WrittenChange {
-    const statements = this.#statements;
-    if (change.kind === "put-dataset") {
-      const { dataset } = change.value;
-      const after = encodeDataset({ ...change.value, revision });
-      const before = statements.dataset.first(dataset)?.text("value") ?? null;
-      assert((before === null) === (change.birth !== undefined), "a dataset is born with its first commit");
-      if (before === null) statements.addDataset.run(dataset, after);
-      else statements.setDataset.run(after, dataset);
-      if (change.birth !== undefined) {
-        const { epoch, owner, born, since } = change.birth;
-        assert(change.birth.dataset === dataset, "an ownership record is of the dataset it comes with");
-        statements.addOwnership.run(dataset, epoch.term, epoch.step, owner, born ? 1 : 0, since);
-      }
-      return { kind: "dataset", dataset, before, after };
+    switch (change.kind) {
+      case "put-dataset":
+        return this.#applyDataset(change, revision);
+      case "put-lease":
+        return this.#applyLease(change.value.dataset, encodeLease(change.value));
+      case "remove-lease":
+        return this.#applyLease(change.dataset, null);
+      case "put-container":
+        return this.#applyContainer(change.value.name, encodeContainer(change.value));
+      case "remove-container":
+        return this.#applyContainer(change.name, null);
     }
-    const dataset = change.kind === "put-lease" ? change.value.dataset : change.dataset;
+  }
+
+  #applyDataset(change: Extract<Change, { kind: "put-dataset" }>, revision: number): WrittenChange {
+    const statements = this.#statements;
+    const { dataset } = change.value;
+    const after = encodeDataset({ ...change.value, revision });
+    const before = statements.dataset.first(dataset)?.text("value") ?? null;
+    assert((before === null) === (change.birth !== undefined), "a dataset is born with its first commit");
+    if (before === null) statements.addDataset.run(dataset, after);
+    else statements.setDataset.run(after, dataset);
+    if (change.birth !== undefined) {
+      const { epoch, owner, born, since } = change.birth;
+      assert(change.birth.dataset === dataset, "an ownership record is of the dataset it comes with");
+      statements.addOwnership.run(dataset, epoch.term, epoch.step, owner, born ? 1 : 0, since);
+    }
+    return { kind: "dataset", subject: dataset, before, after };
+  }
+
+  #applyLease(dataset: DatasetId, after: string | null): WrittenChange {
+    const statements = this.#statements;
     const before = statements.lease.first(dataset)?.text("value") ?? null;
-    const after = change.kind === "put-lease" ? encodeLease(change.value) : null;
     if (after === null) statements.removeLease.run(dataset);
     else statements.putLease.run(dataset, after);
-    return { kind: "lease", dataset, before, after };
+    return { kind: "lease", subject: dataset, before, after };
+  }
+
+  #applyContainer(name: string, after: string | null): WrittenChange {
+    const statements = this.#statements;
+    const before = statements.container.first(name)?.text("value") ?? null;
+    if (after === null) statements.removeContainer.run(name);
+    else statements.putContainer.run(name, after);
+    return { kind: "container", subject: name, before, after };
   }
 
   saveOwnerships(ownerships: Parameters<ConfigurationStore["saveOwnerships"]>[0]): void {
@@ -199,12 +228,13 @@ class SqliteStore implements ConfigurationStore {
       );
     // Whichever end of history is nearer. Both give datasets in the order of their creation.
     const isNearEnd = this.#revision - revision <= revision;
-    const { datasets, leases } = isNearEnd ? this.#readBackwards(revision) : this.#readForwards(revision);
+    const maps = isNearEnd ? this.#readBackwards(revision) : this.#readForwards(revision);
     return success({
       revision,
       tag,
-      datasets: [...datasets.values()],
-      leases: [...leases.values()].toSorted((a, b) => (a.dataset < b.dataset ? -1 : 1)),
+      datasets: [...maps.datasets.values()],
+      leases: [...maps.leases.values()].toSorted((a, b) => (a.dataset < b.dataset ? -1 : 1)),
+      containers: [...maps.containers.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1)),
     });
   }
 
@@ -215,10 +245,11 @@ class SqliteStore implements ConfigurationStore {
   }
 
   #readBackwards(revision: number): Maps {
-    const { datasets, leases } = this.current();
+    const { datasets, leases, containers } = this.current();
     const maps: Maps = {
       datasets: new Map(datasets.map((value) => [value.dataset, value])),
       leases: new Map(leases.map((value) => [value.dataset, value])),
+      containers: new Map(containers.map((value) => [value.name, value])),
     };
     for (const row of this.#statements.historyBackwards.each(revision))
       put(maps, writtenChange(row), "before", this.#database.path);
@@ -226,7 +257,7 @@ class SqliteStore implements ConfigurationStore {
   }
 
   #readForwards(revision: number): Maps {
-    const maps: Maps = { datasets: new Map(), leases: new Map() };
+    const maps: Maps = { datasets: new Map(), leases: new Map(), containers: new Map() };
     for (const row of this.#statements.historyBetween.each(0, revision))
       put(maps, writtenChange(row), "after", this.#database.path);
     return maps;
@@ -274,8 +305,9 @@ function firstTag(clusterId: string): string {
 }
 
 interface WrittenChange {
-  readonly kind: string;
-  readonly dataset: DatasetId;
+  readonly kind: Commit["changes"][number]["kind"];
+  /** The dataset, or the container's name. */
+  readonly subject: string;
   readonly before: string | null;
   readonly after: string | null;
 }
@@ -283,13 +315,25 @@ interface WrittenChange {
 interface Maps {
   readonly datasets: Map<DatasetId, DatasetConfiguration>;
   readonly leases: Map<DatasetId, Lease>;
+  readonly containers: Map<string, ContainerConfiguration>;
 }
 
 function put(maps: Maps, change: WrittenChange, side: "before" | "after", path: string): void {
   const text = change[side];
-  if (text === null) maps[change.kind === "dataset" ? "datasets" : "leases"].delete(change.dataset);
-  else if (change.kind === "dataset") maps.datasets.set(change.dataset, decodeDataset(text, path));
-  else maps.leases.set(change.dataset, decodeLease(text, path));
+  const dataset = change.subject as DatasetId;
+  switch (change.kind) {
+    case "dataset":
+      return set(maps.datasets, dataset, text === null ? null : decodeDataset(text, path));
+    case "lease":
+      return set(maps.leases, dataset, text === null ? null : decodeLease(text, path));
+    case "container":
+      return set(maps.containers, change.subject, text === null ? null : decodeContainer(text, path));
+  }
+}
+
+function set<Key, Value>(map: Map<Key, Value>, key: Key, value: Value | null): void {
+  if (value === null) map.delete(key);
+  else map.set(key, value);
 }
 
 function writtenChange(row: {
@@ -297,29 +341,25 @@ function writtenChange(row: {
   textOrNull(column: string): string | null;
 }): WrittenChange {
   return {
-    kind: row.text("kind"),
-    dataset: row.text("dataset") as DatasetId,
+    // The table takes no other kinds.
+    kind: row.text("kind") as WrittenChange["kind"],
+    subject: row.text("subject"),
     before: row.textOrNull("before"),
     after: row.textOrNull("after"),
   };
 }
 
 function decodeChange(change: WrittenChange, path: string): Commit["changes"][number] {
-  const { kind, dataset, before, after } = change;
-  if (kind === "dataset") {
-    if (after === null) throw new ProblemError(unreadable(path, "Its history removes a dataset."));
-    return {
-      kind,
-      before: before === null ? null : decodeDataset(before, path),
-      after: decodeDataset(after, path),
-    };
-  }
-  return {
-    kind: "lease",
-    dataset,
-    before: before === null ? null : decodeLease(before, path),
-    after: after === null ? null : decodeLease(after, path),
-  };
+  const { kind, subject } = change;
+  const sides = <Value>(decode: (text: string, path: string) => Value) => ({
+    before: change.before === null ? null : decode(change.before, path),
+    after: change.after === null ? null : decode(change.after, path),
+  });
+  if (kind === "lease") return { kind, dataset: subject as DatasetId, ...sides(decodeLease) };
+  if (kind === "container") return { kind, name: subject, ...sides(decodeContainer) };
+  const { before, after } = sides(decodeDataset);
+  if (after === null) throw new ProblemError(unreadable(path, "Its history removes a dataset."));
+  return { kind, before, after };
 }
 
 function decoded<From, To>(rows: Iterable<From>, decode: (row: From) => To): readonly To[] {
@@ -330,7 +370,7 @@ function decoded<From, To>(rows: Iterable<From>, decode: (row: From) => To): rea
 
 /** Damage shows at the start and not in the middle of the work. History is left out: it may be large. */
 function checkTables(database: Database): void {
-  for (const table of ["cluster", "dataset", "lease", "ownership", "node"]) {
+  for (const table of ["cluster", "dataset", "lease", "container", "ownership", "node"]) {
     const found = database.prepare(`PRAGMA quick_check('${table}')`).first()?.text("quick_check");
     if (found !== "ok")
       throw new ProblemError(unreadable(database.path, `Its table ${table} is damaged: ${found ?? "?"}.`));

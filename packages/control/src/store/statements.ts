@@ -7,11 +7,11 @@ const sql = {
   revisionsAfter: "SELECT revision, author, at FROM revision WHERE revision > ? ORDER BY revision LIMIT ?",
   addRevision: "INSERT INTO revision (revision, tag, author, at) VALUES (?, ?, ?, ?)",
   addHistory:
-    "INSERT INTO history (revision, position, kind, dataset, before, after) VALUES (?, ?, ?, ?, ?, ?)",
-  historyBetween: `SELECT revision, kind, dataset, before, after FROM history WHERE revision > ? AND revision <= ?
+    "INSERT INTO history (revision, position, kind, subject, before, after) VALUES (?, ?, ?, ?, ?, ?)",
+  historyBetween: `SELECT revision, kind, subject, before, after FROM history WHERE revision > ? AND revision <= ?
     ORDER BY revision, position`,
   historyBackwards:
-    "SELECT kind, dataset, before, after FROM history WHERE revision > ? ORDER BY revision DESC, position DESC",
+    "SELECT kind, subject, before, after FROM history WHERE revision > ? ORDER BY revision DESC, position DESC",
   datasets: "SELECT value FROM dataset ORDER BY position",
   dataset: "SELECT value FROM dataset WHERE dataset = ?",
   addDataset: "INSERT INTO dataset (dataset, value) VALUES (?, ?)",
@@ -21,6 +21,11 @@ const sql = {
   putLease:
     "INSERT INTO lease (dataset, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
   removeLease: "DELETE FROM lease WHERE dataset = ?",
+  containers: "SELECT value FROM container ORDER BY name",
+  container: "SELECT value FROM container WHERE name = ?",
+  putContainer:
+    "INSERT INTO container (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+  removeContainer: "DELETE FROM container WHERE name = ?",
   ownerships: "SELECT dataset, term, step, owner, born, since FROM ownership",
   ownership: "SELECT dataset, term, step, owner, born, since FROM ownership WHERE dataset = ?",
   addOwnership: "INSERT INTO ownership (dataset, term, step, owner, born, since) VALUES (?, ?, ?, ?, ?, ?)",

@@ -3,6 +3,7 @@ import { suite, test } from "node:test";
 import type { Result } from "@flocker/core";
 import {
   sampleBirth,
+  sampleContainer,
   sampleDataset,
   sampleDatasetId,
   sampleLease,
@@ -69,8 +70,8 @@ type Check = (rule: string, body: (under: StoreUnderTest) => void | Promise<void
 
 function commitRules(check: Check): void {
   check("an empty store is at revision 0 and has a tag", ({ store }) => {
-    const { revision, tag, datasets, leases } = store.current();
-    assert.deepEqual({ revision, datasets, leases }, { revision: 0, datasets: [], leases: [] });
+    const { tag, ...rest } = store.current();
+    assert.deepEqual(rest, { revision: 0, datasets: [], leases: [], containers: [] });
     assert.match(tag, /^[0-9a-f]{32}$/);
     assert.match(store.clusterId, /^[0-9a-f-]{36}$/);
   });
@@ -153,6 +154,38 @@ function valueRules(check: Check): void {
     commit(store, [{ kind: "put-dataset", value, birth: sampleOwnership(1) }]);
     assert.deepEqual(store.current().datasets, [{ ...value, revision: 1 }]);
   });
+
+  check("containers are kept whole, in the order of their names, until they are removed", ({ store }) => {
+    const full = sampleContainer(1, {
+      restartPolicy: { name: "on-failure", maximumRetryCount: 3 },
+      ports: [{ internal: 80, external: 8080 }],
+      links: [{ alias: "db", localPort: 1, remotePort: 2 }],
+      volume: { dataset: sampleDatasetId(1), mountpoint: "/data" },
+      environment: { "": "ü", A: "\u0000" },
+      commandLine: ["", "x y"],
+      memoryLimitBytes: 2 ** 30,
+      cpuShares: 1024,
+      swappiness: 100,
+    });
+    const other = sampleContainer(0);
+    const { tag } = store.current();
+    commit(
+      store,
+      [full, other].map((value): Change => ({ kind: "put-container", value })),
+    );
+    assert.deepEqual(store.current().containers, [other, full]);
+    assert.notEqual(store.current().tag, tag);
+    const moved = { ...full, node: sampleNodeId(2) };
+    commit(store, [
+      { kind: "put-container", value: moved },
+      { kind: "remove-container", name: other.name },
+    ]);
+    assert.deepEqual(store.current().containers, [moved]);
+    assert.deepEqual(store.history(1, 1)[0]?.changes, [
+      { kind: "container", name: full.name, before: full, after: moved },
+      { kind: "container", name: other.name, before: other, after: null },
+    ]);
+  });
 }
 
 function historyRules(check: Check): void {
@@ -193,12 +226,17 @@ function historyRules(check: Check): void {
   check("the configuration can be read as of every revision, and of no other", ({ store }) => {
     const states = [store.current()];
     for (let number = 1; number <= 6; number += 1) {
-      commit(store, [sampleBirth(number), { kind: "put-lease", value: sampleLease(number) }]);
+      commit(store, [
+        sampleBirth(number),
+        { kind: "put-lease", value: sampleLease(number) },
+        { kind: "put-container", value: sampleContainer(number) },
+      ]);
       states.push(store.current());
       commit(store, [
         { kind: "put-dataset", value: sampleDataset(number, { metadata: { step: "2" } }) },
         { kind: "put-dataset", value: sampleDataset(1, { metadata: { step: String(number) } }) },
         { kind: "remove-lease", dataset: sampleDatasetId(number) },
+        { kind: "remove-container", name: `container-${number - 1}` },
       ]);
       states.push(store.current());
     }
@@ -268,10 +306,11 @@ function reopeningRules(check: Check): void {
     commit(store, [{ kind: "put-dataset", value: sampleDataset(2, { maximumSizeBytes: null }) }]);
     store.saveOwnerships([sampleOwnership(1, { born: true })]);
     store.saveNode(sampleNode(1));
+    commit(store, [{ kind: "put-container", value: sampleContainer(1) }]);
     const before = everything(store);
     const again = under.reopen();
     assert.deepEqual(everything(again), before);
-    assert.equal(commit(again, [sampleBirth(3)]).revision, 3);
+    assert.equal(commit(again, [sampleBirth(3)]).revision, 4);
   });
 }
 

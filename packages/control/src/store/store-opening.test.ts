@@ -8,7 +8,7 @@ import { suite, test } from "node:test";
 import type { Problem, Result } from "@flocker/core";
 import { systemClock } from "@flocker/host";
 import { openDatabase } from "./database.ts";
-import { sampleBirth, sampleDataset, sampleIds } from "./sample-values.ts";
+import { sampleBirth, sampleContainer, sampleDataset, sampleIds } from "./sample-values.ts";
 import { migrations, type Migration } from "./schema.ts";
 import { openSqliteStore, storeIn } from "./sqlite-store.ts";
 import { openStore, temporaryFolder } from "./store-fixtures.test.ts";
@@ -185,8 +185,9 @@ suite("opening the store", () => {
 });
 
 suite("migrating the store", () => {
-  const second: Migration = {
-    version: 2,
+  const newest = migrations.length;
+  const next: Migration = {
+    version: newest + 1,
     statements: "CREATE TABLE label (name TEXT) STRICT; INSERT INTO label VALUES ('two');",
   };
   const open = (path: string, steps: readonly Migration[]) => {
@@ -199,16 +200,49 @@ suite("migrating the store", () => {
     "a store of an older version is copied beside itself and then brought to the newest",
     inFolder((folder, path) => {
       fill(path, 2);
-      const migrated = open(path, [...migrations, second]);
+      const migrated = open(path, [...migrations, next]);
       assert.ok(migrated.ok);
       assert.equal(migrated.value.current().datasets.length, 2);
       migrated.value.close();
-      assert.deepEqual(readdirSync(folder).toSorted(), ["store.sqlite", "store.sqlite.version-1"]);
+      assert.deepEqual(readdirSync(folder).toSorted(), ["store.sqlite", `store.sqlite.version-${newest}`]);
       // What is new now stays closed to the older program, and the copy is there to go back.
       assert.equal(problemOf(openSqliteStore(path, ports)).code, "store-newer");
-      const copy = openStore(join(folder, "store.sqlite.version-1"));
+      const copy = openStore(join(folder, `store.sqlite.version-${newest}`));
       assert.equal(copy.current().datasets.length, 2);
       copy.close();
+    }),
+  );
+
+  test(
+    "a store from before there were containers is taken over, history included",
+    inFolder((_, path) => {
+      const value = { ...sampleDataset(1), revision: 1 };
+      const text = JSON.stringify(value);
+      const old = new DatabaseSync(path);
+      old.exec(migrations[0]?.statements ?? "");
+      old.exec("PRAGMA application_id = 0x464c4f43; PRAGMA user_version = 1");
+      old.prepare("INSERT INTO cluster VALUES (1, ?)").run(value.dataset);
+      old.prepare("INSERT INTO revision VALUES (1, ?, 'user-a', 5)").run("0".repeat(32));
+      old.prepare("INSERT INTO history VALUES (1, 0, 'dataset', ?, NULL, ?)").run(value.dataset, text);
+      old.prepare("INSERT INTO dataset VALUES (1, ?, ?)").run(value.dataset, text);
+      old.close();
+      const store = openStore(path);
+      const { datasets, containers, tag } = store.current();
+      assert.deepEqual(
+        { datasets, containers, tag },
+        { datasets: [value], containers: [], tag: "0".repeat(32) },
+      );
+      assert.deepEqual(store.history(0, 2), [
+        { revision: 1, author: "user-a", at: 5, changes: [{ kind: "dataset", before: null, after: value }] },
+      ]);
+      const added = store.commit({
+        expectedRevision: 1,
+        changes: [{ kind: "put-container", value: sampleContainer(1) }],
+        author: "user-a",
+        at: 6,
+      });
+      assert.ok(added.ok);
+      store.close();
     }),
   );
 
@@ -216,13 +250,13 @@ suite("migrating the store", () => {
     "a migration that fails leaves the store as it was, and its copy is not overwritten by the next",
     inFolder((folder, path) => {
       fill(path, 2);
-      const broken = { version: 3, statements: "INSERT INTO nowhere VALUES (1);" };
+      const broken = { version: newest + 2, statements: "INSERT INTO nowhere VALUES (1);" };
       for (let attempt = 0; attempt < 2; attempt += 1)
-        assert.equal(problemOf(open(path, [...migrations, second, broken])).code, "store-unreadable");
+        assert.equal(problemOf(open(path, [...migrations, next, broken])).code, "store-unreadable");
       assert.deepEqual(readdirSync(folder).toSorted(), [
         "store.sqlite",
-        "store.sqlite.version-1",
-        "store.sqlite.version-1-2",
+        `store.sqlite.version-${newest}`,
+        `store.sqlite.version-${newest}-2`,
       ]);
       const store = openStore(path);
       assert.equal(store.current().revision, 2);

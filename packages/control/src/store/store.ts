@@ -1,4 +1,5 @@
 import type {
+  ContainerConfiguration,
   DatasetConfiguration,
   DatasetId,
   Lease,
@@ -20,7 +21,9 @@ export type Change =
       readonly birth?: Ownership;
     }
   | { readonly kind: "put-lease"; readonly value: Lease }
-  | { readonly kind: "remove-lease"; readonly dataset: DatasetId };
+  | { readonly kind: "remove-lease"; readonly dataset: DatasetId }
+  | { readonly kind: "put-container"; readonly value: ContainerConfiguration }
+  | { readonly kind: "remove-container"; readonly name: string };
 
 /** Changes to be made together or not at all. */
 export interface CommitRequest {
@@ -48,6 +51,12 @@ export interface Commit {
         readonly dataset: DatasetId;
         readonly before: Lease | null;
         readonly after: Lease | null;
+      }
+    | {
+        readonly kind: "container";
+        readonly name: string;
+        readonly before: ContainerConfiguration | null;
+        readonly after: ContainerConfiguration | null;
       }
   )[];
 }
@@ -77,6 +86,8 @@ export interface StoredConfiguration {
   readonly tag: string;
   readonly datasets: readonly DatasetConfiguration[];
   readonly leases: readonly Lease[];
+  /** In the order of their names. */
+  readonly containers: readonly ContainerConfiguration[];
 }
 
 /**

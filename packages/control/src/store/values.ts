@@ -1,5 +1,6 @@
 import {
   ProblemError,
+  type ContainerConfiguration,
   type DatasetConfiguration,
   type DatasetId,
   type Lease,
@@ -31,6 +32,28 @@ export function encodeLease({ dataset, node, expiresAt }: Lease): string {
   return JSON.stringify({ dataset, node, expiresAt });
 }
 
+export function encodeContainer(value: ContainerConfiguration): string {
+  const { name, node, image, restartPolicy, ports, links, volume, environment } = value;
+  const { commandLine, memoryLimitBytes, cpuShares, swappiness } = value;
+  return JSON.stringify({
+    name,
+    node,
+    image,
+    restartPolicy:
+      restartPolicy.name === "on-failure"
+        ? { name: restartPolicy.name, maximumRetryCount: restartPolicy.maximumRetryCount }
+        : { name: restartPolicy.name },
+    ports: ports.map(({ internal, external }) => ({ internal, external })),
+    links: links.map(({ alias, localPort, remotePort }) => ({ alias, localPort, remotePort })),
+    volume: volume === null ? null : { dataset: volume.dataset, mountpoint: volume.mountpoint },
+    environment,
+    commandLine,
+    memoryLimitBytes,
+    cpuShares,
+    swappiness,
+  });
+}
+
 export function encodeNode(value: KnownNode): string {
   const { node, name, era, version, backendKind, host, dataPort, lastSeenAt } = value;
   return JSON.stringify({ node, name, era, version, backendKind, host, dataPort, lastSeenAt });
@@ -42,6 +65,10 @@ export function decodeDataset(text: string, path: string): DatasetConfiguration 
 
 export function decodeLease(text: string, path: string): Lease {
   return decode<Lease>(text, path, ["dataset", "node", "expiresAt"]);
+}
+
+export function decodeContainer(text: string, path: string): ContainerConfiguration {
+  return decode<ContainerConfiguration>(text, path, ["name", "node", "image", "volume", "ports"]);
 }
 
 export function decodeNode(text: string, path: string): KnownNode {
