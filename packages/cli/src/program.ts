@@ -13,7 +13,7 @@ import { candidatesCommand, completionCommand } from "./commands/completion.ts";
 import { connectionCommand } from "./commands/connection.ts";
 import { explainCommand, listCommand, nodesCommand, showCommand } from "./commands/look.ts";
 import { localCommand } from "./commands/local.ts";
-import { agentCommand, controlCommand } from "./commands/services.ts";
+import { agentCommand, controlCommand, dockerPluginCommand } from "./commands/services.ts";
 import { waitCommand } from "./commands/wait.ts";
 import type { CommandLine } from "./command-line.ts";
 import { exitCodeMeanings, exitCodes, type ExitCode } from "./exit-codes.ts";
@@ -51,6 +51,7 @@ export function buildProgram(cli: CommandLine, version: string): Command {
     .commandsGroup("Services:")
     .addCommand(controlCommand(cli, version))
     .addCommand(agentCommand(cli, version))
+    .addCommand(dockerPluginCommand(cli, version))
     .addCommand(localCommand(cli));
   program.commandsGroup("Setting up:").addCommand(caCommand(cli)).addCommand(completionCommand(cli));
   program.addCommand(candidatesCommand(cli, program), { hidden: true });

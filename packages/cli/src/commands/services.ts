@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import type { Command } from "commander";
 import { success, type Log, type LogLevel, type Result } from "@flocker/core";
 import { createLog, runUntilSignal } from "@flocker/host";
@@ -42,6 +43,45 @@ export function agentCommand(cli: CommandLine, version: string): Command {
       const { loadAgentConfiguration, startAgentService } = await import("@flocker/agent");
       await runService(cli, loadAgentConfiguration(options.config), (configuration, log) =>
         startAgentService({ configuration, log, version }),
+      );
+    });
+}
+
+interface PluginCommandOptions {
+  readonly config?: string;
+  readonly keepOnRemove?: boolean;
+}
+
+const pluginFile = "/etc/flocker/plugin.yml";
+/** The original plugin read the agent's file. */
+const agentFile = "/etc/flocker/agent.yml";
+
+/** `flocker docker-plugin`: runs Docker's volume plugin on this node until a signal ends it. */
+export function dockerPluginCommand(cli: CommandLine, version: string): Command {
+  return newCommand(
+    "docker-plugin",
+    "Run this node's volume plugin for Docker and Podman (in the foreground, until SIGTERM or Ctrl-C)",
+  )
+    .option("-c, --config <file>", `its configuration file; ${pluginFile} unless told, else ${agentFile}`)
+    .option("--keep-on-remove", "docker volume rm leaves the dataset, as the original Flocker did")
+    .addHelpText(
+      "after",
+      examples([
+        "flocker docker-plugin --config /etc/flocker/plugin.yml",
+        "what its systemd unit runs; logs JSON lines",
+      ]),
+    )
+    .action(async (options: PluginCommandOptions) => {
+      const { loadPluginConfiguration, startDockerPlugin } = await import("@flocker/docker");
+      const { keepOnRemove = false } = options;
+      const file = options.config ?? (existsSync(pluginFile) ? pluginFile : agentFile);
+      const loaded = loadPluginConfiguration(file);
+      await runService(cli, loaded, (configuration, log) =>
+        startDockerPlugin({
+          configuration: keepOnRemove ? { ...configuration, keepOnRemove } : configuration,
+          log,
+          version,
+        }),
       );
     });
 }
