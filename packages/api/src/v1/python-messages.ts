@@ -7,7 +7,8 @@ import { PythonFloat, isArray, writePythonFloat, type PythonValue } from "./pyth
  */
 export function pythonFaults(schema: TSchema, value: PythonValue): readonly string[] {
   const { type, enum: allowed, const: only, anyOf } = schema as SchemaWords;
-  // TypeBox writes literals and unions in other words; in the original's schemas they were `enum` and `oneOf`.
+  // TypeBox writes literals and unions in other words; in the original's schemas they were `enum` and
+  // `oneOf`.
   if (only !== undefined)
     return value === only ? [] : [`${pythonRepr(value)} is not one of ${pythonRepr([only])}`];
   if (anyOf !== undefined)

@@ -166,6 +166,9 @@ const configuredContainer = {
   image: Type.String({ description: "With its tag." }),
   restart_policy: RestartPolicy,
   ...containerParts,
+  // What came in files has no bounds.
+  cpu_shares: Type.Optional(Type.Integer()),
+  memory_limit: Type.Optional(Type.Integer()),
 };
 
 /** A container as configured. */

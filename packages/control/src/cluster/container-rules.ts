@@ -23,8 +23,9 @@ export interface ContainerContext {
 type Refusal = ReturnType<typeof failure> | undefined;
 
 /**
- * A container must have a name of its own in the cluster, as must its external ports, and be where its dataset is, alone.
- * The checks come in the original's order. A `container-conflict` names what is in the way in its field.
+ * A container must have a name of its own in the cluster, as must its external ports, and be where its
+ * dataset is, alone. The checks come in the original's order. A `container-conflict` names what is in the way
+ * in its field.
  */
 export function decideCreateContainer(container: ContainerConfiguration, context: ContainerContext): Decided {
   const doing = `Creating the container ${container.name}`;
@@ -58,8 +59,8 @@ export function decideDeleteContainer(name: string, context: ContainerContext): 
 }
 
 /**
- * The changes that leave exactly these containers, each with its dataset where it is. Datasets that are not named stay
- * as they are, with their leases: a file that forgot one must not be able to drop it.
+ * The changes that leave exactly these containers, each with its dataset where it is. Datasets that are not
+ * named stay as they are, with their leases: a file that forgot one must not be able to drop it.
  */
 export function decideCompose(
   composition: Composition,

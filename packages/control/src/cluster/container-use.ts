@@ -2,8 +2,8 @@ import { failure, type DatasetId } from "@flocker/core";
 import type { ContainerTable } from "./container-table.ts";
 
 /**
- * A dataset that a container uses is moved with its container, and is not deleted under it. (The original answered with
- * an internal error.)
+ * A dataset that a container uses is moved with its container, and is not deleted under it. (The original
+ * answered with an internal error.)
  */
 export function checkUnused(
   dataset: DatasetId,

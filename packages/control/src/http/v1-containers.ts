@@ -129,7 +129,9 @@ function restartPolicyOf(policy: v1.NewContainer["restart_policy"]): RestartPoli
   return { name: policy.name, maximumRetryCount: policy.maximum_retry_count ?? null };
 }
 
-/** A container as /v1 shows it; with whether it runs, where its state is shown. What is not set is left out. */
+/**
+ * A container as /v1 shows it; with whether it runs, where its state is shown. What is not set is left out.
+ */
 export function containerText(container: ContainerConfiguration, running?: boolean): string {
   const { ports, links, volume, environment, restartPolicy } = container;
   const isEmpty = (list: { readonly length: number }): boolean => list.length === 0;

@@ -16,8 +16,8 @@ import { isVersionOne, readFlockerApplications } from "./flocker-format.ts";
 import { applicationError, ConfigurationError, isDictionary, typeName, valueAt } from "./values.ts";
 
 /**
- * What `flocker-deploy` asks for with the contents of its two files. Throws a ConfigurationError with the original's
- * words for what is wrong with them.
+ * What `flocker-deploy` asks for with the contents of its two files. Throws a ConfigurationError with the
+ * original's words for what is wrong with them.
  */
 export function composition(
   applications: PythonValue,
@@ -122,7 +122,9 @@ function datasetOf({ application, node }: Placed): Composition["datasets"] {
   ];
 }
 
-/** The dataset that a file names, or the one of the application's name, which is the same for all clusters. */
+/**
+ * The dataset that a file names, or the one of the application's name, which is the same for all clusters.
+ */
 function datasetIdOf({ name, volume }: Application): DatasetId {
   const dataset = parseDatasetId(volume?.dataset ?? nameUuid(name));
   assert(dataset !== undefined, "a dataset's id was checked or made in the right form");

@@ -1,4 +1,7 @@
-/** An image's name with its tag, `latest` unless it has one; undefined where it has no repository or an empty tag. */
+/**
+ * An image's name with its tag, `latest` unless it has one; undefined where it has no repository or an empty
+ * tag.
+ */
 export function parseImage(text: string): string | undefined {
   const colon = text.lastIndexOf(":");
   if (colon < 0) return text === "" ? undefined : `${text}:latest`;
