@@ -25,7 +25,7 @@ import {
   type CryptoProvider,
   type KeyType,
 } from "./key.ts";
-import { checkClusterName } from "./subject-names.ts";
+import { checkClusterName, commonNameCharactersMax } from "./subject-names.ts";
 
 const dayMs = 86_400_000;
 /** The original's 20 years. */
@@ -79,7 +79,13 @@ export interface Authority {
 
 /** Makes the certificate authority of a new cluster: `OU=<new cluster uuid>, CN=<name>`, signed by itself. */
 export async function initialiseAuthority(
-  request: { readonly name: string; readonly keyType?: KeyType; readonly days?: number },
+  request: {
+    readonly name: string;
+    readonly keyType?: KeyType;
+    readonly days?: number;
+    /** The cluster's uuid, where it is not a new one. */
+    readonly clusterId?: string;
+  },
   context: IssuingContext,
 ): Promise<Result<IssuedCertificate>> {
   const name = checkClusterName(request.name);
@@ -94,7 +100,7 @@ export async function initialiseAuthority(
   const identifier = await SubjectKeyIdentifierExtension.create(key.publicKeyDer, false, context.crypto);
   const certificatePem = await signAuthority(
     {
-      subject: subjectName(context.ids.uuid(), name.value),
+      subject: subjectName(request.clusterId ?? context.ids.uuid(), name.value),
       publicKeyDer: key.publicKeyDer,
       signingKey: signingKey.value,
       keyIdentifier: identifier.keyId,
@@ -103,6 +109,25 @@ export async function initialiseAuthority(
     context,
   );
   return issued(certificatePem, key.privateKeyPem, context);
+}
+
+/**
+ * A new authority for the same cluster, with a key of its own. Its name ends in a number, since certificates name the
+ * authority that has signed them.
+ */
+export function succeedAuthority(
+  authority: Authority,
+  request: { readonly keyType?: KeyType; readonly days?: number },
+  context: IssuingContext,
+): Promise<Result<IssuedCertificate>> {
+  const { clusterId, facts } = authority;
+  const [, base = "", number = "1"] = /^(.*?)(?: \((\d+)\))?$/s.exec(facts.commonName ?? "cluster") ?? [];
+  const suffix = ` (${Number(number) + 1})`;
+  const name = Array.from(base)
+    .slice(0, commonNameCharactersMax - suffix.length)
+    .join("")
+    .trim();
+  return initialiseAuthority({ ...request, name: `${name}${suffix}`, clusterId }, context);
 }
 
 /**

@@ -77,6 +77,22 @@ export async function replaceFiles(
   }
 }
 
+/** Replaces a file, or makes it, at once and durably. */
+export async function writeFileWhole({ path, text }: NewFile): Promise<Result<void>> {
+  const fresh = `${path}.new`;
+  try {
+    // One that is left over from an attempt that was interrupted has no worth.
+    await unlink(fresh).catch(() => undefined);
+    const made = await createFiles([{ path: fresh, text }]);
+    if (!made.ok) return made;
+    await rename(fresh, path);
+    await syncFolders([path]);
+    return success();
+  } catch (error) {
+    return { ok: false, problem: writeProblem(path, error) };
+  }
+}
+
 /** Gives the file a second name. A second name that is there already with the same content is as good. */
 async function keep(path: string, keptAs: string): Promise<Result<void>> {
   try {

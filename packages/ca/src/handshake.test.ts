@@ -161,22 +161,97 @@ test("clients with certificates of the original tool, version 1, are still serve
   assert.equal((await ask(port, oldCa, user, { certificatePem })).client, "user-alice");
 });
 
-test("curl takes the certificates", async (t) => {
-  const ca = await makeAuthority();
-  const control = value(await issueControl(ca.authority, { hosts: ["127.0.0.1"] }, contextAt()));
-  const user = value(await issueUser(ca.authority, { name: "alice" }, contextAt()));
+/** A server, and the files of a client for it, for programs that are not Node. */
+async function outsideClient(t: TestContext, keyType: KeyType) {
+  const ca = await makeAuthority({ keyType });
+  const hosts = ["127.0.0.1", "localhost"];
+  const control = value(await issueControl(ca.authority, { hosts, keyType }, contextAt()));
+  const user = value(await issueUser(ca.authority, { name: "alice", keyType }, contextAt()));
   const folder = await temporaryFolder(t);
   const at = (name: string) => join(folder, name);
   await writeFile(at("cluster.crt"), ca.files.certificatePem);
   await writeFile(at("alice.crt"), user.certificatePem);
   await writeFile(at("alice.key"), user.keyPem ?? "");
-  const port = await listen(t, ca, control);
-  const argv = ["-sS", "--cacert", at("cluster.crt"), "--cert", at("alice.crt"), "--key", at("alice.key")];
+  return { at, port: await listen(t, ca, control) };
+}
+
+/** Runs a program that prints the server's answer; skips the test where the program is missing. */
+async function askWith(
+  t: TestContext,
+  name: string,
+  program: string,
+  argv: readonly string[],
+): Promise<void> {
   try {
-    const { stdout } = await promisify(execFile)("curl", [...argv, `https://127.0.0.1:${port}/`]);
+    const { stdout } = await promisify(execFile)(program, [...argv]);
     assert.deepEqual(JSON.parse(stdout), { protocol: "TLSv1.3", client: "user-alice" });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    t.skip("curl is not installed");
+    t.skip(`${name} is not installed`);
   }
-});
+}
+
+for (const keyType of ["ec-p256", "rsa-2048"] satisfies KeyType[]) {
+  test(`curl takes the certificates, with ${keyType} keys`, async (t) => {
+    const { at, port } = await outsideClient(t, keyType);
+    const files = ["--cacert", at("cluster.crt"), "--cert", at("alice.crt"), "--key", at("alice.key")];
+    await askWith(t, "curl", "curl", ["-sS", ...files, `https://127.0.0.1:${port}/`]);
+  });
+
+  test(`Python takes the certificates in its strict mode, with ${keyType} keys`, async (t) => {
+    const { at, port } = await outsideClient(t, keyType);
+    const script = `
+import http.client, ssl
+context = ssl.create_default_context(cafile="${at("cluster.crt")}")
+context.verify_flags |= ssl.VERIFY_X509_STRICT
+context.load_cert_chain("${at("alice.crt")}", "${at("alice.key")}")
+connection = http.client.HTTPSConnection("localhost", ${port}, context=context)
+connection.request("GET", "/")
+print(connection.getresponse().read().decode())
+`;
+    await askWith(t, "Python", "python3", ["-c", script]);
+  });
+
+  test(`Go takes the certificates, with ${keyType} keys`, async (t) => {
+    const { at, port } = await outsideClient(t, keyType);
+    await writeFile(at("main.go"), goClient(at, port));
+    await askWith(t, "Go", "go", ["run", at("main.go")]);
+  });
+}
+
+/** As flocker-go does it: host and chain are checked by Go's own rules. */
+function goClient(at: (name: string) => string, port: number): string {
+  return `package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+)
+
+func check(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func main() {
+	ca, err := os.ReadFile("${at("cluster.crt")}")
+	check(err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	pair, err := tls.LoadX509KeyPair("${at("alice.crt")}", "${at("alice.key")}")
+	check(err)
+	config := &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: config}}
+	response, err := client.Get("https://127.0.0.1:${port}/")
+	check(err)
+	body, err := io.ReadAll(response.Body)
+	check(err)
+	fmt.Print(string(body))
+}
+`;
+}

@@ -5,6 +5,7 @@ export {
   initialiseAuthority,
   isoDay,
   openAuthority,
+  succeedAuthority,
   type Authority,
   type CertificateIds,
   type IssuedCertificate,
@@ -20,3 +21,4 @@ export {
 export { issueControl, issueNode, issueUser, leafDaysDefault, type IssueOptions } from "./issue.ts";
 export { keyTypes, type CryptoProvider, type KeyType } from "./key.ts";
 export { renewCertificate, type Renewal, type RenewRequest } from "./renew.ts";
+export { revokeCertificate, type Revocation } from "./revoke.ts";

@@ -39,11 +39,12 @@ export interface ControlServiceOptions {
 }
 
 const dayMs = 86_400_000;
-const reloadIntervalMs = 60_000;
+const reloadIntervalMs = 5_000;
 
 /**
- * Starts the control service as its configuration says. Rejects with a ProblemError of whatever is wrong first: the
- * certificates, the store (`store-locked`, `store-newer`, `store-unreadable`), or a port (`port-in-use`).
+ * Starts the control service as its configuration says. Rejects with a ProblemError of whatever is wrong
+ * first: the certificates, the store (`store-locked`, `store-newer`, `store-unreadable`), or a port
+ * (`port-in-use`).
  */
 export async function startControlService(options: ControlServiceOptions): Promise<ControlService> {
   const stack = new AsyncDisposableStack();

@@ -48,7 +48,9 @@ function refused(path: string): Problem {
   return store.problem;
 }
 
-/** Runs code in another process, with `open(path)` at hand, and answers it once it has printed its first line. */
+/**
+ * Runs code in another process, with `open(path)` at hand, and answers it once it has printed its first line.
+ */
 async function inChild(code: string): Promise<{ child: ChildProcess; lines: AsyncIterator<string> }> {
   const module = JSON.stringify(new URL("agent-store.ts", import.meta.url).href);
   const script = `import { openAgentStore } from ${module};

@@ -25,8 +25,8 @@ export interface OpenAgentStore extends AgentStore {
 }
 
 /**
- * The stores that this process has open. SQLite's locks are POSIX locks, which a process loses when it closes any
- * descriptor of the file, so that we must not even look into a file that is open already.
+ * The stores that this process has open. SQLite's locks are POSIX locks, which a process loses when it closes
+ * any descriptor of the file, so that we must not even look into a file that is open already.
  */
 const openPaths = new Set<string>();
 
@@ -38,11 +38,13 @@ interface StorePlace {
 }
 
 /**
- * Opens (or makes) an agent's store: one SQLite file, for one process at a time. Fails with `store-locked` where
- * another process has it, `store-newer` where a newer version wrote it (it is left as it is), `store-unreadable` where
- * it is damaged or something else, and `file-unreadable` where the file cannot be opened or made.
+ * Opens (or makes) an agent's store: one SQLite file, for one process at a time. Fails with `store-locked`
+ * where another process has it, `store-newer` where a newer version wrote it (it is left as it is),
+ * `store-unreadable` where it is damaged or something else, and `file-unreadable` where the file cannot be
+ * opened or made.
  *
- * Its `write` throws a ProblemError (`no-space`, `store-unreadable`) where the disk refuses; then nothing is written.
+ * Its `write` throws a ProblemError (`no-space`, `store-unreadable`) where the disk refuses; then nothing is
+ * written.
  */
 export function openAgentStore(path: string, owner: string = "agent"): Result<OpenAgentStore> {
   const place = { path, owner };
@@ -67,7 +69,9 @@ export function openAgentStore(path: string, owner: string = "agent"): Result<Op
   return success(storeOver(database, place, () => openPaths.delete(file.value)));
 }
 
-/** Makes folder and file where they are missing, durably and for this user only. Answers the file's real path. */
+/**
+ * Makes folder and file where they are missing, durably and for this user only. Answers the file's real path.
+ */
 function prepareFile(place: StorePlace): Result<string> {
   const { path } = place;
   try {
@@ -95,8 +99,9 @@ function realPathOf(path: string): string | undefined {
 }
 
 /**
- * Looks at the versions in the file's first 100 bytes (https://www.sqlite.org/fileformat.html, section 1.3), because
- * SQLite itself may tidy up in a file as soon as it opens it, and a newer version's file has to stay as it is.
+ * Looks at the versions in the file's first 100 bytes (https://www.sqlite.org/fileformat.html, section 1.3),
+ * because SQLite itself may tidy up in a file as soon as it opens it, and a newer version's file has to stay
+ * as it is.
  */
 function checkHeader(place: StorePlace): Result<void> {
   const header = Buffer.alloc(100);

@@ -190,7 +190,7 @@ async function accepted(client: Credentials | undefined, server: Credentials): P
 test("an accepted connection tells who is at the other end, or why that is not known", async () => {
   const server = testCredentials(certificates.control());
   const code = async (client: Credentials | undefined): Promise<string> => {
-    const identity = peerIdentity(await accepted(client, server));
+    const identity = peerIdentity(await accepted(client, server), server);
     return identity.ok ? identity.value.commonName : identity.problem.code;
   };
   assert.equal(await code(testCredentials(certificates.node(node))), `node-${node}`);

@@ -1,8 +1,11 @@
 import { X509Certificate, createPrivateKey } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import type { TLSSocket } from "node:tls";
 import { failure, roleOf, success } from "@flocker/core";
 import type { CertificateRole, Milliseconds, Result } from "@flocker/core";
+import { loadRevocations } from "./revocations.ts";
+import type { Revocations } from "./revocations.ts";
 import { tlsProblem } from "./tls-problem.ts";
 
 /** Who a certificate of this cluster speaks for. */
@@ -13,7 +16,9 @@ export interface Identity {
   /** The cluster's uuid: the organizational unit of all its certificates. */
   readonly clusterId: string;
   readonly notAfter: Milliseconds;
-  /** SHA-256 over the certificate, in lower-case hexadecimal digits: tells two certificates of one name apart. */
+  /**
+   * SHA-256 over the certificate, in lower-case hexadecimal digits: tells two certificates of one name apart.
+   */
   readonly fingerprint: string;
 }
 
@@ -25,9 +30,14 @@ export interface Credentials extends Identity {
   readonly certificate: string;
   /** The private key as PEM. */
   readonly key: string;
+  /** Whom not to trust any more. */
+  readonly revocations: Revocations;
 }
 
-/** Credentials, or where to have the newest ones from: asked for each new connection, so that renewal needs no restart. */
+/**
+ * Credentials, or where to have the newest ones from: asked for each new connection, so that renewal needs no
+ * restart.
+ */
 export type CredentialsSource = Credentials | (() => Credentials);
 
 /** The credentials to use now. */
@@ -58,6 +68,11 @@ export interface CredentialFiles {
   readonly keyFile: string;
 }
 
+/** Where the list of revoked certificates is, if there is one: `cluster.crl` beside the cluster certificate. */
+export function revocationListFile({ clusterCertificateFile }: CredentialFiles): string {
+  return join(dirname(clusterCertificateFile), "cluster.crl");
+}
+
 /** What else is asked of credentials. */
 export interface CredentialChecks {
   /** Whose certificate it has to be; `certificate-role` where it is another's. */
@@ -67,9 +82,10 @@ export interface CredentialChecks {
 }
 
 /**
- * Reads and checks credentials: the key fits the certificate, a trusted authority signed it, it is valid now, and its
- * names are of this cluster's kind. X.509 version 1 certificates with extensions, as the original Flocker made them,
- * are accepted. Fails with `file-unreadable`, `certificate-invalid`, `certificate-foreign` or `certificate-expired`.
+ * Reads and checks credentials: the key fits the certificate, a trusted authority signed it, it is valid now,
+ * and its names are of this cluster's kind. X.509 version 1 certificates with extensions, as the original
+ * Flocker made them, are accepted. Fails with `file-unreadable`, `certificate-invalid`, `certificate-foreign`
+ * or `certificate-expired`.
  */
 export function loadCredentials(files: CredentialFiles & CredentialChecks): Result<Credentials> {
   const now = files.now ?? Date.now();
@@ -90,6 +106,9 @@ export function loadCredentials(files: CredentialFiles & CredentialChecks): Resu
   if (!valid.ok) return valid;
   const identity = identityOf(leaf, files.certificateFile);
   if (!identity.ok) return identity;
+  const revocations = loadRevocations(revocationListFile(files), authorities.value);
+  if (!revocations.ok) return revocations;
+  if (revocations.value.has(leaf)) return revoked(identity.value.commonName, files.certificateFile);
   const { commonName, role } = identity.value;
   if (files.role !== undefined && role.role !== files.role) {
     return failure(
@@ -103,14 +122,27 @@ export function loadCredentials(files: CredentialFiles & CredentialChecks): Resu
     authorities: authorities.value.map(String),
     certificate: chain.value.map(String).join(""),
     key: keyText.value,
+    revocations: revocations.value,
   });
 }
 
+function revoked(commonName: string, where: string): ReturnType<typeof failure> {
+  return failure(
+    "certificate-revoked",
+    `The certificate ${commonName} (${where}) has been revoked.`,
+    "Use another certificate: whoever keeps the authority makes one with `flocker ca`.",
+  );
+}
+
 /**
- * Who is at the other end of an established TLS connection. Fails where no certificate was shown, where the connection
- * was let in although its certificate did not check out, and where the name is none of this cluster's kinds.
+ * Who is at the other end of an established TLS connection. Fails where no certificate was shown, where the
+ * connection was let in although its certificate did not check out, and where the name is none of this
+ * cluster's kinds.
  */
-export function peerIdentity(socket: TLSSocket): Result<Identity> {
+export function peerIdentity(
+  socket: TLSSocket,
+  credentials: Pick<Credentials, "revocations">,
+): Result<Identity> {
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) {
     return failure(
@@ -129,7 +161,9 @@ export function peerIdentity(socket: TLSSocket): Result<Identity> {
       }),
     };
   }
-  return identityOf(certificate, "the certificate of the other side");
+  const identity = identityOf(certificate, "the certificate of the other side");
+  if (!identity.ok || !credentials.revocations.has(certificate)) return identity;
+  return revoked(identity.value.commonName, "of the other side");
 }
 
 function readText(path: string, what: string): Result<string> {

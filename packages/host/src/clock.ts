@@ -29,7 +29,8 @@ function sleep(ms: Milliseconds, abort?: Abort): Promise<void> {
       else finish();
     };
     abort?.addEventListener("abort", finish, { once: true });
-    // Even a sleep of nothing lets timers and sockets have their turn, so that no loop over it can starve them.
+    // Even a sleep of nothing lets timers and sockets have their turn, so that no loop over it can starve
+    // them.
     timer = setTimeout(wait, Math.min(Math.max(ms, 0), longestTimerMs));
   });
 }

@@ -170,8 +170,8 @@ function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
 }
 
 /**
- * Writes a source into a program's input, as fast as the program reads, and ends the input with it. Rejects where the
- * source fails. A program that stops reading is no error here: its exit code tells.
+ * Writes a source into a program's input, as fast as the program reads, and ends the input with it. Rejects
+ * where the source fails. A program that stops reading is no error here: its exit code tells.
  */
 async function pump(source: ByteStream, sink: Writable): Promise<void> {
   const closedMark = Symbol("closed");

@@ -26,8 +26,9 @@ interface Located {
 }
 
 /**
- * Reads a service's configuration from a YAML 1.2 file and checks it against a schema, whose defaults are filled in.
- * Everything that is wrong is listed at once, with line, column and key: `configuration-invalid`, or `file-unreadable`.
+ * Reads a service's configuration from a YAML 1.2 file and checks it against a schema, whose defaults are
+ * filled in. Everything that is wrong is listed at once, with line, column and key: `configuration-invalid`,
+ * or `file-unreadable`.
  */
 export function loadConfigurationFile<Schema extends TSchema>(
   path: string,

@@ -56,8 +56,8 @@ export interface HttpsClient {
    */
   send(request: HttpsRequest): Promise<HttpsResponse>;
   /**
-   * Sends one request whose answer is read while it comes, over a connection of its own. Rejects as `send` does,
-   * and so does reading the answer; also where nothing comes for longer than `silenceMs`.
+   * Sends one request whose answer is read while it comes, over a connection of its own. Rejects as `send`
+   * does, and so does reading the answer; also where nothing comes for longer than `silenceMs`.
    */
   open(
     request: HttpsRequest,

@@ -10,6 +10,7 @@ export * from "./log.ts";
 export * from "./quantities.ts";
 export * from "./randomness.ts";
 export * from "./renewable-credentials.ts";
+export * from "./revocations.ts";
 export { closest } from "./schema-mistakes.ts";
 export type { Mistake } from "./schema-mistakes.ts";
 export * from "./service.ts";

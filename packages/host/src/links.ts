@@ -32,8 +32,9 @@ export interface WsLinkDialerOptions {
 }
 
 /**
- * Opens links to the control service: web sockets over TLS 1.3 with certificates on both ends. Fails with the problem
- * that the control service gives for a refusal, else with `control-unreachable` or a problem of the certificates.
+ * Opens links to the control service: web sockets over TLS 1.3 with certificates on both ends. Fails with the
+ * problem that the control service gives for a refusal, else with `control-unreachable` or a problem of the
+ * certificates.
  */
 export function wsLinkDialer(options: WsLinkDialerOptions): LinkDialer {
   return { dial: (abort) => dial(options, abort) };
@@ -47,8 +48,9 @@ async function dial(options: WsLinkDialerOptions, abort: Abort): Promise<Result<
     unreachable: "control-unreachable",
   } as const;
   if (abort.aborted) return givenUp(attempt.doing);
+  const credentials = currentCredentials(options.credentials);
   const tls: ConnectionOptions = {
-    ...tlsOptions(currentCredentials(options.credentials)),
+    ...tlsOptions(credentials),
     servername: options.serverName ?? controlCommonName,
     rejectUnauthorized: true,
   };
@@ -59,7 +61,7 @@ async function dial(options: WsLinkDialerOptions, abort: Abort): Promise<Result<
     return { ok: false, problem: tlsProblem(error, attempt) };
   }
   const timeoutMs = options.handshakeTimeoutMs ?? defaultHandshakeTimeoutMs;
-  return shakeHands(socket, { attempt, abort, timeoutMs, log: options.log ?? silentLog });
+  return shakeHands(socket, { attempt, abort, timeoutMs, credentials, log: options.log ?? silentLog });
 }
 
 function shakeHands(
@@ -68,6 +70,7 @@ function shakeHands(
     readonly attempt: TlsAttempt;
     readonly abort: Abort;
     readonly timeoutMs: Milliseconds;
+    readonly credentials: Credentials;
     readonly log: Log;
   },
 ): Promise<Result<Link>> {
@@ -92,8 +95,14 @@ function shakeHands(
         .then((problem) => settle({ ok: false, problem }))
         .catch(onError);
     });
-    // The link is made now, so that it gets the messages which come in one packet with the handshake's answer.
+    // The link is made now, so that it gets the messages which come in one packet with the handshake's
+    // answer.
     socket.once("upgrade", (response) => {
+      const peer = peerIdentity(response.socket as TLSSocket, options.credentials);
+      if (!peer.ok && peer.problem.code === "certificate-revoked") {
+        settle(peer);
+        return;
+      }
       tuneSocket(response.socket);
       link = linkOver(socket, options.log);
     });
@@ -163,23 +172,34 @@ export interface AcceptLinksOptions {
 /** A listening server for links. */
 export interface LinkServer {
   readonly port: number;
-  /** Takes renewed credentials for new connections at once; a credentials function is asked anyway, at each of them. */
+  /**
+   * Takes renewed credentials for new connections at once; a credentials function is asked anyway, at each of
+   * them.
+   */
   reload(): void;
   /** Stops listening and closes all links; ends when they have ended. */
   close(): Promise<void>;
 }
 
 /**
- * Listens for agents' links. Who has no certificate of a node, signed by the cluster's authority and valid now, gets
- * HTTP status 403 with the problem as JSON. Fails with `port-in-use` or `configuration-invalid`.
+ * Listens for agents' links. Who has no certificate of a node, signed by the cluster's authority and valid
+ * now, gets HTTP status 403 with the problem as JSON. Fails with `port-in-use` or `configuration-invalid`.
  */
 export async function acceptLinks(options: AcceptLinksOptions): Promise<Result<LinkServer>> {
   const log = options.log ?? silentLog;
-  const { server, reload, sockets } = secureServer(options);
+  const { server, reload, sockets } = secureServer(options, () => endRevoked());
   const upgrader = new WebSocketServer({ ...webSocketOptions, noServer: true });
-  const links = new Map<WebSocket, Link>();
+  const links = new Map<WebSocket, { readonly link: Link; readonly socket: TLSSocket }>();
+  const endRevoked = (): void => {
+    for (const { link, socket } of links.values()) {
+      const identity = peerIdentity(socket, currentCredentials(options.credentials));
+      if (identity.ok || identity.problem.code !== "certificate-revoked") continue;
+      options.onRefused(identity.problem, addressOf(socket));
+      link.close();
+    }
+  };
   let closing = false;
-  server.on("request", (request, response) => answer(request, response, options.onRefused));
+  server.on("request", (request, response) => answer(request, response, options));
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     if (closing) {
       socket.destroy();
@@ -187,7 +207,7 @@ export async function acceptLinks(options: AcceptLinksOptions): Promise<Result<L
     }
     const tlsSocket = request.socket as TLSSocket;
     const remoteAddress = addressOf(tlsSocket);
-    const identity = admitted(request, tlsSocket);
+    const identity = admitted(request, tlsSocket, currentCredentials(options.credentials));
     if (!identity.ok) {
       options.onRefused(identity.problem, remoteAddress);
       refuse(socket, identity.problem);
@@ -196,7 +216,7 @@ export async function acceptLinks(options: AcceptLinksOptions): Promise<Result<L
     tuneSocket(tlsSocket);
     upgrader.handleUpgrade(request, socket, head, (webSocket) => {
       const link = linkOver(webSocket, log.with({ node: identity.value.role.node, remoteAddress }));
-      links.set(webSocket, link);
+      links.set(webSocket, { link, socket: tlsSocket });
       webSocket.once("close", () => links.delete(webSocket));
       options.onLink(link, identity.value, remoteAddress);
     });
@@ -208,7 +228,7 @@ export async function acceptLinks(options: AcceptLinksOptions): Promise<Result<L
     closing = true;
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     const ends = [...links.keys()].map((each) => new Promise((resolve) => each.once("close", resolve)));
-    for (const link of links.values()) link.close();
+    for (const { link } of links.values()) link.close();
     await Promise.all(ends);
     // What is left never became a link.
     for (const socket of sockets) socket.destroy();
@@ -223,12 +243,13 @@ interface SecureServer {
   readonly sockets: ReadonlySet<Socket>;
 }
 
-function secureServer(options: AcceptLinksOptions): SecureServer {
+function secureServer(options: AcceptLinksOptions, onRenewed: () => void): SecureServer {
   let credentials = currentCredentials(options.credentials);
   const server = createServer({
     ...serverContext(credentials),
     requestCert: true,
-    // Whoever does not check out is let in far enough to be told why: see `admitted`, which everything goes through.
+    // Whoever does not check out is let in far enough to be told why: see `admitted`, which everything goes
+    // through.
     rejectUnauthorized: false,
     handshakeTimeout: defaultHandshakeTimeoutMs,
     headersTimeout: defaultHandshakeTimeoutMs,
@@ -239,6 +260,7 @@ function secureServer(options: AcceptLinksOptions): SecureServer {
     if (newest === credentials) return;
     credentials = newest;
     server.setSecureContext(serverContext(newest));
+    onRenewed();
   };
   const sockets = new Set<Socket>();
   // Before the listener of Node's own that starts the handshake.
@@ -275,8 +297,12 @@ function listen(server: Server, options: AcceptLinksOptions): Promise<Result<num
 }
 
 /** Whether a request may become a link, and of whom. */
-function admitted(request: IncomingMessage, socket: TLSSocket): Result<NodeIdentity> {
-  const identity = peerIdentity(socket);
+function admitted(
+  request: IncomingMessage,
+  socket: TLSSocket,
+  credentials: Credentials,
+): Result<NodeIdentity> {
+  const identity = peerIdentity(socket, credentials);
   if (!identity.ok) return identity;
   const { role, commonName } = identity.value;
   if (role.role !== "node") {
@@ -296,7 +322,9 @@ function admitted(request: IncomingMessage, socket: TLSSocket): Result<NodeIdent
   return success({ ...identity.value, role });
 }
 
-/** The other side's address; one of IPv4 as such, although a server for both kinds shows it as one of IPv6. */
+/**
+ * The other side's address; one of IPv4 as such, although a server for both kinds shows it as one of IPv6.
+ */
 function addressOf(socket: Socket): string {
   return socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, "") ?? "unknown address";
 }
@@ -307,15 +335,11 @@ const upgradeRequired = failure(
   "For the API, use its own port (4523 unless configured otherwise).",
 ).problem;
 
-function answer(
-  request: IncomingMessage,
-  response: ServerResponse,
-  onRefused: AcceptLinksOptions["onRefused"],
-): void {
+function answer(request: IncomingMessage, response: ServerResponse, options: AcceptLinksOptions): void {
   const socket = request.socket as TLSSocket;
-  const identity = admitted(request, socket);
+  const identity = admitted(request, socket, currentCredentials(options.credentials));
   const problem = identity.ok ? upgradeRequired : identity.problem;
-  onRefused(problem, addressOf(socket));
+  options.onRefused(problem, addressOf(socket));
   response.writeHead(identity.ok ? 426 : 403, {
     "content-type": "application/json",
     connection: "close",

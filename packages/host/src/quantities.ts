@@ -13,8 +13,9 @@ const unitsMs: Readonly<Record<string, number>> = {
 };
 
 /**
- * Milliseconds in a text such as `30s`, `1.5h` or `1h30m`, with the units ms, s, m, h, d and w, each at most once and
- * the largest first; undefined where the text is no such length of time or not a whole number of milliseconds.
+ * Milliseconds in a text such as `30s`, `1.5h` or `1h30m`, with the units ms, s, m, h, d and w, each at most
+ * once and the largest first; undefined where the text is no such length of time or not a whole number of
+ * milliseconds.
  */
 export function parseDurationMs(text: string): Milliseconds | undefined {
   const parts = text.trim().match(/^(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+$/)

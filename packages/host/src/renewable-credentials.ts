@@ -1,12 +1,13 @@
-import { statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { failure } from "@flocker/core";
 import type { Log, Result } from "@flocker/core";
-import { loadCredentials } from "./certificates.ts";
+import { loadCredentials, revocationListFile } from "./certificates.ts";
 import type { CredentialFiles, Credentials } from "./certificates.ts";
 
 /**
- * Credentials that follow their files: each call looks whether a file has changed and, if so, reads them again. Files
- * that do not check out (half copied, expired, of somebody else) are logged once, and what was good before stays.
+ * Credentials that follow their files: each call looks whether a file has changed and, if so, reads them
+ * again. Files that do not check out (half copied, expired, of somebody else) are logged once, and what was
+ * good before stays.
  */
 export function renewableCredentials(
   first: Credentials,
@@ -19,18 +20,33 @@ export function renewableCredentials(
     const state = stateOf(files);
     if (state === seen) return current;
     seen = state;
-    const renewed = sameIdentity(loadCredentials(files), first, files);
+    const renewed = keepsList(sameIdentity(loadCredentials(files), first, files), current, files);
     if (renewed.ok) {
       current = renewed.value;
       log.write("info", "credentials-renewed", {
         commonName: current.commonName,
         notAfter: current.notAfter,
+        revoked: current.revocations.count,
       });
     } else {
       log.write("warn", "credentials-not-renewed", { problem: renewed.problem });
     }
     return current;
   };
+}
+
+/** A list of revoked certificates that is gone must not let them in again. */
+function keepsList(
+  loaded: Result<Credentials>,
+  current: Credentials,
+  files: CredentialFiles,
+): Result<Credentials> {
+  if (!loaded.ok || current.revocations.count === 0 || existsSync(revocationListFile(files))) return loaded;
+  return failure(
+    "file-unreadable",
+    `The list of revoked certificates ${revocationListFile(files)} is gone.`,
+    "Put it back; or start the service again, if nothing is to be revoked any more.",
+  );
 }
 
 function sameIdentity(
@@ -49,7 +65,9 @@ function sameIdentity(
 
 /** Changes whenever one of the files is replaced or written to. */
 function stateOf(files: CredentialFiles): string {
-  return [files.clusterCertificateFile, files.certificateFile, files.keyFile].map(fileState).join(" ");
+  return [files.clusterCertificateFile, files.certificateFile, files.keyFile, revocationListFile(files)]
+    .map(fileState)
+    .join(" ");
 }
 
 function fileState(path: string): string {

@@ -16,7 +16,10 @@ interface Line {
   readonly [field: string]: unknown;
 }
 
-/** A process that runs a service whose `start` has this body. Signals are sent at the lines that name an event. */
+/**
+ * A process that runs a service whose `start` has this body. Signals are sent at the lines that name an
+ * event.
+ */
 async function served(
   body: string,
   signals: readonly (readonly [event: string, signal: NodeJS.Signals])[],

@@ -71,10 +71,11 @@ const defaultStopTimeoutMs = 30_000;
 type StopSignal = "SIGTERM" | "SIGINT";
 
 /**
- * Starts a service and keeps it until SIGTERM or SIGINT, then disposes of it and answers the exit code to end with. The
- * first signal also aborts a start that is still under way; a second one ends the process at once. A start that throws
- * a ProblemError is logged and answers the problem's exit code. Any other error, wherever it comes from, is a
- * programming mistake: it is logged and ends the process at once with code 70, to be started again by its supervisor.
+ * Starts a service and keeps it until SIGTERM or SIGINT, then disposes of it and answers the exit code to end
+ * with. The first signal also aborts a start that is still under way; a second one ends the process at once.
+ * A start that throws a ProblemError is logged and answers the problem's exit code. Any other error, wherever
+ * it comes from, is a programming mistake: it is logged and ends the process at once with code 70, to be
+ * started again by its supervisor.
  */
 export async function runUntilSignal(
   start: (abort: AbortSignal) => Promise<AsyncDisposable>,

@@ -149,7 +149,10 @@ const listenEntries: Readonly<Record<string, Entry>> = {
   ],
 };
 
-/** Turns an error of Node's TLS, sockets or servers into a problem that names the cause and what to do about it. */
+/**
+ * Turns an error of Node's TLS, sockets or servers into a problem that names the cause and what to do about
+ * it.
+ */
 export function tlsProblem(error: unknown, attempt: TlsAttempt): Problem {
   const code = codeOf(error);
   const entry = certificateEntries[code] ?? listenEntries[code];

@@ -32,9 +32,9 @@ interface Unread {
 }
 
 /**
- * A link over a web socket. Make it before the socket's first event, so that no message is missed. Reading from the
- * network stops while too many messages wait for the consumer. What is no JSON text ends the link and is logged, as is
- * any error of the connection.
+ * A link over a web socket. Make it before the socket's first event, so that no message is missed. Reading
+ * from the network stops while too many messages wait for the consumer. What is no JSON text ends the link
+ * and is logged, as is any error of the connection.
  */
 export function linkOver(socket: WebSocket, log: Log): Link {
   const inbox = new Inbox(socket);

@@ -17,12 +17,16 @@ import {
   readTextFile,
   renewCertificate,
   replaceFiles,
+  revokeCertificate,
+  succeedAuthority,
+  writeFileWhole,
   type Authority,
   type CertificateFacts,
   type IssuedCertificate,
   type IssuingContext,
   type KeyType,
   type Renewal,
+  type Revocation,
 } from "@flocker/ca";
 import { failure, success, type Problem, type Result } from "@flocker/core";
 import type { CommandLine } from "../command-line.ts";
@@ -138,6 +142,70 @@ export async function renew(cli: CommandLine, file: string, options: RenewOption
   if (!written.ok) return written;
   tellRenewal(cli, renewal.value, written.value, options.json);
   return success();
+}
+
+/** Puts certificates on the authority's list of revoked ones: all, or none. */
+export async function revoke(
+  cli: CommandLine,
+  files: readonly string[],
+  options: CaOptions,
+): Promise<Result<void>> {
+  const authority = await readAuthorityFiles(options.authorityFolder);
+  if (!authority.ok) return authority;
+  const path = join(options.authorityFolder, "cluster.crl");
+  const before = await readOptionalTextFile(path, "the list of revoked certificates");
+  if (!before.ok) return before;
+  let listPem = before.value;
+  const done: { readonly file: string; readonly revocation: Revocation }[] = [];
+  for (const file of files) {
+    const certificatePem = await readTextFile(resolve(cli.workingFolder, file), "the certificate");
+    if (!certificatePem.ok) return certificatePem;
+    const request = { certificatePem: certificatePem.value, listPem };
+    const revocation = await revokeCertificate(authority.value, request, contextOf(cli));
+    if (!revocation.ok) return revocation;
+    listPem = revocation.value.listPem;
+    done.push({ file, revocation: revocation.value });
+  }
+  const written = await writeFileWhole({ path, text: listPem ?? "" });
+  if (!written.ok) return written;
+  if (options.json) {
+    const revoked = done.map(({ file, revocation: { revoked: facts, since } }) => ({
+      file,
+      ...factsJson(facts),
+      revoked_since: new Date(since).toISOString(),
+    }));
+    printJson(cli.terminal, { list: path, revoked });
+    return success();
+  }
+  for (const { file, revocation } of done)
+    printLines(
+      cli.terminal,
+      `Revoked ${file} (${revocation.revoked.commonName ?? revocation.revoked.subject}).`,
+    );
+  printNote(
+    cli.terminal,
+    `Copy ${relative(cli.workingFolder, path) || path} to the certificates' folder of the control service and of each ` +
+      "agent. They take it within seconds.",
+  );
+  return success();
+}
+
+/** Makes an authority for the same cluster, in a folder of its own, with a file that trusts both. */
+export async function rotate(cli: CommandLine, options: CaOptions): Promise<Result<void>> {
+  const context = contextOf(cli);
+  const files = await readAuthorityFiles(options.authorityFolder);
+  if (!files.ok) return files;
+  const authority = await openAuthority(files.value, context, { evenIfExpired: true });
+  if (!authority.ok) return authority;
+  const request = optional({ keyType: options.keyType }, options.days);
+  const made = await succeedAuthority(authority.value, request, context);
+  if (!made.ok) return made;
+  const both = { ...made.value, certificatePem: made.value.certificatePem + files.value.certificatePem };
+  const text =
+    `Created cluster.key and cluster.crt of ${made.value.facts.commonName ?? ""}; cluster.crt trusts the old authority, ` +
+    "too. Please keep cluster.key secret. Now copy cluster.crt to every machine and user, then make all other " +
+    "certificates anew, then take the second certificate out of cluster.crt: see flocker ca rotate --help.";
+  return writePair(cli, "cluster", both, text, options);
 }
 
 /** Shows what certificates say, and warns of those that end soon. */

@@ -19,7 +19,7 @@ interface RawOptions {
 
 /** `flocker ca`: the cluster's certificate authority. */
 export function caCommand(cli: CommandLine): Command {
-  const command = newCommand("ca", "make, renew and show the cluster's certificates");
+  const command = newCommand("ca", "make, renew, show and revoke the cluster's certificates");
   command
     .addCommand(initCommand(cli))
     .addCommand(controlCommand(cli))
@@ -27,6 +27,8 @@ export function caCommand(cli: CommandLine): Command {
     .addCommand(userCommand(cli))
     .addCommand(renewCommand(cli))
     .addCommand(showCommand(cli))
+    .addCommand(revokeCommand(cli))
+    .addCommand(rotateCommand(cli))
     .addHelpText(
       "after",
       examples(
@@ -162,6 +164,49 @@ ${examples(
     .action((files: string[], options: RawOptions) =>
       run(cli, options, (actions, settings) => actions.show(cli, files, settings)),
     );
+}
+
+function revokeCommand(cli: CommandLine): Command {
+  return newCommand(
+    "revoke",
+    "put certificates on the list of those that are not let in any more: cluster.crl",
+  )
+    .argument("<certificates...>", "the certificates' files")
+    .addOption(caFolderOption())
+    .option("--json", "print what was revoked as JSON")
+    .addHelpText(
+      "after",
+      `
+The list is written beside cluster.crt. Copy it to the certificates' folder of the control service
+and of each agent: they take it within seconds, without a restart, and end what is connected.
+${examples(
+  ["flocker ca revoke alice.crt", "alice has left"],
+  ["flocker ca revoke 4f1a2c3d-0000-4000-8000-000000000001.crt", "a node that was stolen"],
+)}`,
+    )
+    .action((certificates: string[], options: RawOptions) =>
+      run(cli, options, (actions, settings) => actions.revoke(cli, certificates, settings)),
+    );
+}
+
+function rotateCommand(cli: CommandLine): Command {
+  return newCommand("rotate", "set up an authority that takes the place of this one, without an interruption")
+    .addOption(caFolderOption())
+    .requiredOption("-o, --output <folder>", "where the new authority is kept: an empty folder")
+    .addOption(new Option("--key-type <type>", "the kind of key").choices(keyTypeChoices).default("ec-p256"))
+    .addOption(daysOption("20 years"))
+    .option("--json", "print what was made as JSON")
+    .addHelpText(
+      "after",
+      `
+The new cluster.crt has the certificates of both authorities, the new one first:
+  1. Copy it over every cluster.crt, of services, nodes and users. Both authorities are trusted now.
+  2. Make all other certificates anew with the new authority, and put them in place of the old ones.
+  3. Take the second certificate out of every cluster.crt. The old authority is not trusted any more.
+No service has to be restarted, and none loses a connection.
+${examples(["flocker ca rotate --output ca-2", "the old one stays in this folder"])}`,
+    )
+    .action((options: RawOptions) => run(cli, options, (actions, settings) => actions.rotate(cli, settings)));
 }
 
 function withIssuingOptions(command: Command, daysDefault: string, needsAuthority = true): Command {

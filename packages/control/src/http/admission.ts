@@ -1,19 +1,23 @@
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { failure, type Log, type Problem, type Result } from "@flocker/core";
-import { peerIdentity, tlsProblem, type Identity } from "@flocker/host";
-
-const identities = new WeakMap<Socket, Result<Identity>>();
+import { peerIdentity, tlsProblem, type Credentials, type Identity } from "@flocker/host";
 
 /**
  * Who is at the other end of a connection, where its certificate is of an API user. It is worked out once a
- * connection, and a refusal is logged then.
+ * connection, and again when the credentials are others; a refusal is logged then.
  */
-export function admission(log: Log): (socket: Socket) => Result<Identity> {
+export function admission(log: Log, current: () => Credentials): (socket: Socket) => Result<Identity> {
+  let identities = new WeakMap<Socket, Result<Identity>>();
+  let judgedBy: Credentials | undefined;
   return (socket) => {
+    const credentials = current();
+    // What was judged by an older list of revoked certificates is judged anew.
+    if (judgedBy?.revocations !== credentials.revocations) identities = new WeakMap();
+    judgedBy = credentials;
     const known = identities.get(socket);
     if (known !== undefined) return known;
-    const identity = identify(socket);
+    const identity = identify(socket, credentials);
     identities.set(socket, identity);
     if (!identity.ok) {
       const { code, message, remedy } = identity.problem;
@@ -28,9 +32,9 @@ export function admission(log: Log): (socket: Socket) => Result<Identity> {
   };
 }
 
-function identify(socket: Socket): Result<Identity> {
+function identify(socket: Socket, credentials: Credentials): Result<Identity> {
   if (!(socket instanceof TLSSocket)) return notTls;
-  const identity = peerIdentity(socket);
+  const identity = peerIdentity(socket, credentials);
   if (!identity.ok) return socket.authorized ? identity : refusedCertificate(socket, identity.problem);
   if (identity.value.role.role === "user") return identity;
   const owner =

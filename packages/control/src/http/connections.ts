@@ -1,9 +1,12 @@
 import type { ServerResponse } from "node:http";
 import type { Server } from "node:https";
 import type { Duplex } from "node:stream";
+import type { TLSSocket } from "node:tls";
 
 /** The connections of a server, so that it can stop without waiting for silent ones. */
 export interface Connections {
+  /** Those whose handshake is over. */
+  secured(): Iterable<TLSSocket>;
   /** Ends when no request is under way. */
   quiet(): Promise<void>;
   /** Says goodbye on every connection: what has been sent arrives, and clients see an orderly end. */
@@ -14,7 +17,7 @@ export interface Connections {
 
 export function trackConnections(server: Server): Connections {
   const sockets = new Set<Duplex>();
-  const secure = new Set<Duplex>();
+  const secure = new Set<TLSSocket>();
   const underWay = new Set<ServerResponse>();
   // A handshake may end after everybody else has been told goodbye.
   let isEnding = false;
@@ -37,6 +40,7 @@ export function trackConnections(server: Server): Connections {
     });
   });
   return {
+    secured: () => secure,
     quiet: () =>
       new Promise((resolve) => {
         if (underWay.size === 0) resolve();

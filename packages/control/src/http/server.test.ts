@@ -2,11 +2,21 @@ import assert from "node:assert/strict";
 import { connect as connectPlain, createServer, type AddressInfo } from "node:net";
 import { request as httpsRequest } from "node:https";
 import { connect, type TLSSocket } from "node:tls";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { once } from "node:events";
 import { after, test } from "node:test";
 import type { NodeId } from "@flocker/core";
-import { loadCredentials, ringLog, systemClock, systemIds, type CredentialFiles } from "@flocker/host";
+import {
+  loadCredentials,
+  renewableCredentials,
+  ringLog,
+  systemClock,
+  systemIds,
+  type Credentials,
+  type CredentialFiles,
+} from "@flocker/host";
 import { makeTestCertificates } from "@flocker/host/testing";
 import { startHttpServer, type HttpServer } from "./server.ts";
 import { testAcknowledgements, testCluster } from "./api-fixtures.test.ts";
@@ -17,14 +27,24 @@ const certificates = makeTestCertificates();
 const node = "aaaaaaaa-0000-4000-8000-000000000001" as NodeId;
 const log = ringLog();
 
-async function start(options: { readonly port?: number; readonly control?: CredentialFiles } = {}) {
+async function start(
+  options: {
+    readonly port?: number;
+    readonly control?: CredentialFiles;
+    readonly source?: () => Credentials;
+  } = {},
+) {
   let control = options.control ?? certificates.control();
+  let current: { readonly files: CredentialFiles; readonly credentials: Credentials } | undefined;
   const started = await startHttpServer({
     cluster: testCluster(systemClock),
     leases: testAcknowledgements(),
     credentials: () => {
+      if (options.source !== undefined) return options.source();
+      if (current?.files === control) return current.credentials;
       const loaded = loadCredentials(control);
       assert.ok(loaded.ok);
+      current = { files: control, credentials: loaded.value };
       return loaded.value;
     },
     host: "127.0.0.1",
@@ -227,6 +247,48 @@ async function open(port: number, session?: Buffer): Promise<TLSSocket> {
   await once(socket, "secureConnect");
   return socket;
 }
+
+test("a user whose certificate is revoked is cut off at once, in the middle of an event stream", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "flocker-revoked-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const made = makeTestCertificates(folder);
+  const control = made.control();
+  const loaded = loadCredentials(control);
+  assert.ok(loaded.ok);
+  const { started } = await start({ source: renewableCredentials(loaded.value, control, log) });
+  assert.ok(started.ok);
+  await using one = started.value;
+  const open = async (name: string): Promise<TLSSocket> => {
+    const files = made.user(name);
+    const pems = {
+      ca: readFileSync(files.clusterCertificateFile),
+      cert: readFileSync(files.certificateFile),
+    };
+    const key = readFileSync(files.keyFile);
+    const servername = "control-service";
+    const socket = connect({ host: "127.0.0.1", port: one.port, servername, ...pems, key });
+    await once(socket, "secureConnect");
+    socket.on("error", () => undefined);
+    return socket;
+  };
+  const streams = [await open("mallory"), await open("alice")];
+  for (const socket of streams) {
+    socket.write("GET /v2/events HTTP/1.1\r\nhost: x\r\n\r\n");
+    await once(socket, "data");
+    socket.resume();
+  }
+  const ended = once(streams[0] ?? assert.fail(), "close");
+  made.revoke(made.user("mallory"));
+  one.reload();
+  await ended;
+  assert.equal(streams[1]?.destroyed, false);
+  const again = await open("mallory");
+  again.write("GET /v2/version HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+  let text = "";
+  for await (const piece of again) text += String(piece);
+  assert.match(text, /^HTTP\/1\.1 403 [\s\S]*"certificate-revoked"/);
+  streams[1]?.destroy();
+});
 
 test("a resumed TLS session is still known by its certificate", async () => {
   const first = await open(server.port);

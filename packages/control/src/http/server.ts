@@ -31,7 +31,7 @@ export interface HttpServerOptions {
 export interface HttpServer extends AsyncDisposable {
   /** Where it listens. */
   readonly port: number;
-  /** Takes the credentials anew, if they are others now; connections that exist go on. */
+  /** Takes the credentials anew, if they are others now; connections go on unless their certificate was revoked. */
   reload(): void;
 }
 
@@ -50,7 +50,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Resul
   const { cluster, leases, clock, ids, log, version } = options;
   const credentials = (): ReturnType<typeof currentCredentials> => currentCredentials(options.credentials);
   let current = credentials();
-  const admit = admission(log);
+  const admit = admission(log, () => current);
   const application = await createApplication({
     cluster,
     leases,
@@ -71,6 +71,20 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Resul
   });
   server.on("tlsClientError", (error: Error, socket: TLSSocket) => logFailedHandshake(log, error, socket));
   const connections = trackConnections(server);
+  const reload = (): void => {
+    const newest = credentials();
+    if (newest === current) return;
+    const isOtherList = newest.revocations !== current.revocations;
+    current = newest;
+    server.setSecureContext(contextOf(current));
+    // Sessions from before must not outlive an authority that is no longer trusted.
+    server.setTicketKeys(randomBytes(48));
+    log.write("info", "api-certificate-reloaded", { notAfter: new Date(current.notAfter).toISOString() });
+    if (!isOtherList) return;
+    for (const socket of connections.secured()) if (!admit(socket).ok) socket.destroy();
+  };
+  // Before the listener of Node's own that starts the handshake.
+  server.prependListener("connection", reload);
   const listening = await listen(server, options);
   if (!listening.ok) {
     application.events.close();
@@ -82,15 +96,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Resul
   log.write("info", "api-listening", { host: options.host, port: listening.value });
   return success({
     port: listening.value,
-    reload() {
-      const newest = credentials();
-      if (newest === current) return;
-      current = newest;
-      server.setSecureContext(contextOf(current));
-      // Sessions from before must not outlive an authority that is no longer trusted.
-      server.setTicketKeys(randomBytes(48));
-      log.write("info", "api-certificate-reloaded", { notAfter: new Date(current.notAfter).toISOString() });
-    },
+    reload,
     [Symbol.asyncDispose]: () => close(server, connections, application, clock),
   });
 }

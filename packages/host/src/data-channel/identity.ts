@@ -11,7 +11,7 @@ export function formatAddress(host: string, port: number): string {
 
 /** The node at the other end, proven by its certificate: of this cluster, and of no other role. */
 export function peerNode(socket: TLSSocket, credentials: Credentials, where: string): Result<NodeId> {
-  const identity = peerIdentity(socket);
+  const identity = peerIdentity(socket, credentials);
   if (!identity.ok) return identity;
   const { clusterId, commonName, role } = identity.value;
   if (clusterId !== credentials.clusterId) {

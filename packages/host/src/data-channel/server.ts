@@ -4,7 +4,7 @@ import { createServer } from "node:tls";
 import type { Server, TLSSocket } from "node:tls";
 import { assert, failure, success } from "@flocker/core";
 import type { Clock, Log, Milliseconds, PeerHandler, Problem, Result } from "@flocker/core";
-import type { CredentialsSource } from "../certificates.ts";
+import type { Credentials, CredentialsSource } from "../certificates.ts";
 import { currentCredentials, tlsOptions } from "../certificates.ts";
 import { tlsProblem } from "../tls-problem.ts";
 import { answerExchange } from "./answering.ts";
@@ -84,14 +84,14 @@ class Service {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #running = new Set<RunningExchange>();
-  #usedFingerprint: string;
+  #usedCredentials: Credentials;
   #closing: Promise<void> | null = null;
 
   constructor(options: DataChannelServerOptions) {
     this.#options = options;
     this.#limits = { ...defaultDataChannelLimits, ...options.limits };
     const credentials = currentCredentials(options.credentials);
-    this.#usedFingerprint = credentials.fingerprint;
+    this.#usedCredentials = credentials;
     this.#server = createServer({
       ...tlsOptions(credentials),
       requestCert: true,
@@ -142,8 +142,8 @@ class Service {
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
     const credentials = currentCredentials(this.#options.credentials);
-    if (credentials.fingerprint === this.#usedFingerprint) return;
-    this.#usedFingerprint = credentials.fingerprint;
+    if (credentials === this.#usedCredentials) return;
+    this.#usedCredentials = credentials;
     this.#server.setSecureContext(tlsOptions(credentials));
   }
 

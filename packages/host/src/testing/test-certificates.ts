@@ -25,6 +25,8 @@ export interface TestAuthority {
   control(options?: TestCertificateOptions): CredentialFiles;
   node(node: NodeId, options?: TestCertificateOptions): CredentialFiles;
   user(name: string, options?: TestCertificateOptions): CredentialFiles;
+  /** Writes `cluster.crl` beside the cluster certificate, with these certificates and no others. */
+  revoke(...revoked: readonly CredentialFiles[]): void;
   /** Any common name, also ones that the cluster does not know. */
   named(commonName: string, options?: TestCertificateOptions): CredentialFiles;
 }
@@ -39,8 +41,8 @@ const cache = new Map<string, TestCertificates>();
 let sharedFolder: string | undefined;
 
 /**
- * Certificates for tests, on P-256 keys, written into a folder: made once for each folder and process. Without a folder
- * they go into a temporary one that is shared by the process and removed at its end.
+ * Certificates for tests, on P-256 keys, written into a folder: made once for each folder and process.
+ * Without a folder they go into a temporary one that is shared by the process and removed at its end.
  */
 export function makeTestCertificates(folder: string = temporaryFolder()): TestCertificates {
   const known = cache.get(folder);
@@ -56,8 +58,8 @@ export function makeTestCertificates(folder: string = temporaryFolder()): TestCe
 }
 
 /**
- * Loads credentials at a time when their certificate was valid, so that tests can show an expired one to the other
- * side. Throws a ProblemError for everything else that is wrong with them.
+ * Loads credentials at a time when their certificate was valid, so that tests can show an expired one to the
+ * other side. Throws a ProblemError for everything else that is wrong with them.
  */
 export function testCredentials(files: CredentialFiles): Credentials {
   const leaf = new X509Certificate(readFileSync(files.certificateFile));
@@ -126,6 +128,12 @@ function authority(folder: string, clusterName: string): TestAuthority {
     node: (node, options) => plain(nodeCommonName(node), options),
     user: (name, options) => plain(userCommonName(name), options),
     named: plain,
+    revoke: (...revoked) => {
+      const serials = revoked.map(
+        (files) => new X509Certificate(readFileSync(files.certificateFile)).serialNumber,
+      );
+      writeFileSync(join(folder, "cluster.crl"), revocationList(signer, serials));
+    },
   };
 }
 
@@ -187,6 +195,22 @@ function signed(
     tlv(0xa3, sequence(...identifiers, ...fields.extensions)),
   );
   return sequence(body, algorithm, bitString(sign("sha256", body, signer.key)));
+}
+
+/** A CRL in PEM, after RFC 5280, section 5.1. */
+function revocationList(signer: Signer, serials: readonly string[]): string {
+  const algorithm = sequence(objectId("2a8648ce3d040302"));
+  const entries = serials.map((serial) => sequence(tlv(0x02, Buffer.from(serial, "hex")), time(new Date())));
+  const body = sequence(
+    tlv(0x02, Buffer.of(1)),
+    algorithm,
+    signer.name,
+    time(new Date()),
+    time(yearsFromNow(1)),
+    ...(entries.length > 0 ? [sequence(...entries)] : []),
+  );
+  const der = sequence(body, algorithm, bitString(sign("sha256", body, signer.key)));
+  return `-----BEGIN X509 CRL-----\n${der.toString("base64")}\n-----END X509 CRL-----\n`;
 }
 
 const basicConstraintsOid = "551d13";
