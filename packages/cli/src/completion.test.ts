@@ -32,7 +32,7 @@ test("commands are completed, also below others; hidden ones are not", () => {
   assert.deepEqual(words("mo"), ["move"]);
   assert.ok(words("").includes("list"));
   assert.ok(!words("").includes("__complete"));
-  assert.deepEqual(words("ca", "re"), ["renew"]);
+  assert.deepEqual(words("ca", "re"), ["renew", "revoke"]);
 });
 
 test("options are completed, and the values that some can have", () => {

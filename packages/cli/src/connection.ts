@@ -1,4 +1,4 @@
-import { createClient, v2Endpoints, type Client } from "@flocker/api";
+import { createClient, v2Endpoints, type Client, type Transport } from "@flocker/api";
 import { failure, type Result } from "@flocker/core";
 import { createHttpsClient, loadCredentials } from "@flocker/host";
 import { Option, type Command } from "commander";
@@ -46,10 +46,19 @@ export function performConnected(
 }
 
 /** Opens a client, hands it to the body, and closes it. */
-export async function withClient(
+export function withClient(
   cli: CommandLine,
   options: ConnectedOptions,
   body: (client: ClusterClient) => Promise<Result<unknown>>,
+): Promise<Result<unknown>> {
+  return withTransport(cli, options, (transport) => body(createClient(v2Endpoints, transport)));
+}
+
+/** Opens a connection for a client of whichever version of the API, hands it to the body, and closes it. */
+export async function withTransport(
+  cli: CommandLine,
+  options: ConnectedOptions,
+  body: (transport: Transport) => Promise<Result<unknown>>,
 ): Promise<Result<unknown>> {
   const settings = await resolveSettings({ ...cli, flags: options });
   if (!settings.ok) return settings;
@@ -72,7 +81,7 @@ export async function withClient(
     abort: cli.interrupted,
   });
   try {
-    return await body(createClient(v2Endpoints, (request) => https.send(request)));
+    return await body((request) => https.send(request));
   } finally {
     https.close();
   }

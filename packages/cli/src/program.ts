@@ -11,6 +11,7 @@ import {
 import { historyCommand, statusCommand } from "./commands/cluster.ts";
 import { candidatesCommand, completionCommand } from "./commands/completion.ts";
 import { connectionCommand } from "./commands/connection.ts";
+import { importConfigCommand } from "./commands/import-config.ts";
 import { explainCommand, listCommand, nodesCommand, showCommand } from "./commands/look.ts";
 import { localCommand } from "./commands/local.ts";
 import { agentCommand, controlCommand, dockerPluginCommand } from "./commands/services.ts";
@@ -53,7 +54,11 @@ export function buildProgram(cli: CommandLine, version: string): Command {
     .addCommand(agentCommand(cli, version))
     .addCommand(dockerPluginCommand(cli, version))
     .addCommand(localCommand(cli));
-  program.commandsGroup("Setting up:").addCommand(caCommand(cli)).addCommand(completionCommand(cli));
+  program
+    .commandsGroup("Setting up:")
+    .addCommand(caCommand(cli))
+    .addCommand(importConfigCommand(cli))
+    .addCommand(completionCommand(cli));
   program.addCommand(candidatesCommand(cli, program), { hidden: true });
   return program;
 }
