@@ -12,8 +12,8 @@ import {
 
 const usage = `Usage: npm run v1-cases -- --base-url https://HOST:4523 --cert FILE --key FILE --cacert FILE
 
-Plays the recorded requests of /v1 against a server and compares its answers: so two servers can be compared. The server's
-configuration has to be empty, and is not afterwards.
+Plays the recorded requests of /v1 against a server and compares its answers: so two servers can
+be compared. The server's configuration has to be empty, and is not afterwards.
 
   --era UUID      the boot id of the first node, for what asks by it
   --original      leave out the cases where the original Flocker is known to answer otherwise

@@ -22,9 +22,9 @@ export function importConfigCommand(cli: CommandLine): Command {
     .addHelpText(
       "after",
       `
-Datasets, containers and leases are asked for as clients of the original would, with their ids. What is there already
-is left as it is, so that the command can be run again. Bytes are not carried over: a dataset of which no node has a
-copy yet begins empty on its node.
+Datasets, containers and leases are asked for as clients of the original would, with their ids.
+What is there already is left as it is, so that the command can be run again.
+Bytes are not carried over: a dataset of which no node has a copy yet begins empty on its node.
 ${examples(
   [
     "flocker import-config /var/lib/flocker/current_configuration.json --dry-run",

@@ -103,6 +103,8 @@ export interface Cluster {
   tag(): string;
   /** In order of creation, deleted ones included. */
   datasets(): Iterable<DatasetView>;
+  /** The datasets as configured alone, in order of creation, deleted ones included: cheap for many. */
+  configurations(): Iterable<DatasetConfiguration>;
   dataset(dataset: DatasetId): DatasetView | undefined;
   nodes(): Iterable<NodeView>;
   node(node: NodeId): NodeView | undefined;

@@ -4,6 +4,7 @@ import {
   success,
   type Clock,
   type ContainerConfiguration,
+  type DatasetConfiguration,
   type DatasetId,
   type Ids,
   type Lease,
@@ -122,6 +123,11 @@ class ClusterState implements ClusterCore {
   *datasets(): Iterable<DatasetView> {
     for (const entry of this.#datasets.configured()) yield this.#view(entry);
     for (const entry of this.#datasets.strays()) yield this.#view(entry);
+  }
+
+  *configurations(): Iterable<DatasetConfiguration> {
+    for (const { configuration } of this.#datasets.configured())
+      if (configuration !== null) yield configuration;
   }
 
   dataset(dataset: DatasetId): DatasetView | undefined {

@@ -31,7 +31,10 @@ export interface HttpServerOptions {
 export interface HttpServer extends AsyncDisposable {
   /** Where it listens. */
   readonly port: number;
-  /** Takes the credentials anew, if they are others now; connections go on unless their certificate was revoked. */
+  /**
+   * Takes the credentials anew, if they are others now; connections go on unless their certificate was
+   * revoked.
+   */
   reload(): void;
 }
 

@@ -155,9 +155,7 @@ function leaseHandlers({ cluster, clock }: V1Services): Pick<V1Handlers, LeaseNa
 }
 
 function configurationText(cluster: Cluster): string {
-  return listText(cluster.datasets(), ({ configuration }) =>
-    configuration === null ? undefined : configuredDatasetText(configuration),
-  );
+  return listText(cluster.configurations(), configuredDatasetText);
 }
 
 /**

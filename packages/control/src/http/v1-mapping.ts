@@ -23,8 +23,11 @@ export function configuredDatasetText(configuration: DatasetConfiguration): stri
   const text =
     `{"dataset_id": "${dataset}", "deleted": ${deletion !== null}, ${size}` +
     `"metadata": ${metadataText(metadata)}, "primary": "${primary}"}`;
-  rendered.set(configuration, text);
-  return text;
+  // As one piece: the engine would keep the parts that it was made of, and put them together for every list
+  // anew.
+  const whole = Buffer.from(text, "latin1").toString("latin1");
+  rendered.set(configuration, whole);
+  return whole;
 }
 
 function metadataText(metadata: Readonly<Record<string, string>>): string {
