@@ -11,9 +11,9 @@ import {
   type SliceDataset,
 } from "@flocker/core";
 
-// What one loop of an agent with 10,000 datasets costs: a look at everything taken in, every dataset planned, and the
-// changes reported; beside the same with 100 datasets in the same run, so that the cost per dataset can be compared.
-// The look itself is the storage's work and not in these figures.
+// What one loop of an agent with 10,000 datasets costs: a look at everything taken in, every dataset planned,
+// and the changes reported; beside the same with 100 datasets in the same run, so that the cost per dataset
+// can be compared. The look itself is the storage's work and not in these figures.
 
 const node = "a0000000-0000-4000-8000-000000000000" as NodeId;
 const rounds = 30;
@@ -48,7 +48,10 @@ function copyOf(dataset: DatasetId, isMounted: boolean): ObservedCopy {
   };
 }
 
-/** The median time of a loop over so many datasets, all as they should be, and over all of them needing a mount. */
+/**
+ * The median time of a loop over so many datasets, all as they should be, and over all of them needing a
+ * mount.
+ */
 function measure(count: number): { readonly idleMs: number; readonly busyMs: number } {
   const capabilities = {
     liveSnapshots: true,

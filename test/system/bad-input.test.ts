@@ -1,5 +1,5 @@
-// Everything that an operator can get wrong around a running cluster: each is a clear error with its cause and its
-// remedy, told where the operator looks for it, and nothing is lost.
+// Everything that an operator can get wrong around a running cluster: each is a clear error with its cause
+// and its remedy, told where the operator looks for it, and nothing is lost.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";

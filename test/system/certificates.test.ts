@@ -181,7 +181,9 @@ suite("certificates of a running cluster", () => {
   });
 });
 
-/** What a client of the original's certificates gets with that version and that name of the server, or none. */
+/**
+ * What a client of the original's certificates gets with that version and that name of the server, or none.
+ */
 async function protocolWith(
   { folder, apiPort }: LocalClusterFiles,
   options: { readonly maxVersion: "TLSv1.2" | "TLSv1.3"; readonly servername: string | undefined },

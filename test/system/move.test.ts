@@ -7,7 +7,9 @@ import { SequenceWriter } from "./sequence-writer.ts";
 
 const file = "records";
 
-/** Moves while a writer goes on until the unmount, and checks that every synced record has arrived, in order. */
+/**
+ * Moves while a writer goes on until the unmount, and checks that every synced record has arrived, in order.
+ */
 async function moveUnderWrite(
   rig: Rig,
   what: {

@@ -92,7 +92,9 @@ export async function show(rig: Rig, dataset: string): Promise<v2.Dataset> {
   return answer.body as v2.Dataset;
 }
 
-/** Waits until the dataset is as configured and served by that node; then checks that nobody else serves it. */
+/**
+ * Waits until the dataset is as configured and served by that node; then checks that nobody else serves it.
+ */
 export async function settled(rig: Rig, dataset: string, node: RunnableNode): Promise<v2.Dataset> {
   const result = await pollUntil(systemClock, {
     waitingFor: `dataset ${dataset} to be served by ${node.name}`,

@@ -1,8 +1,9 @@
 import { open } from "node:fs/promises";
 
 /**
- * A client that numbers its records, writes each through the mount point, and counts it as kept only once it is synced.
- * It opens the file anew for each record and stops when the file can no longer be reached: at the unmount, not before.
+ * A client that numbers its records, writes each through the mount point, and counts it as kept only once it
+ * is synced. It opens the file anew for each record and stops when the file can no longer be reached: at the
+ * unmount, not before.
  */
 export class SequenceWriter {
   readonly #path: string;
@@ -40,7 +41,8 @@ export class SequenceWriter {
     while (!this.#isStopping) {
       let file;
       try {
-        // Only the data's own folder makes a new file possible: a mount point that is gone is no place to write to.
+        // Only the data's own folder makes a new file possible: a mount point that is gone is no place to
+        // write to.
         file = await open(this.#path, "a");
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === "ENOENT") return;

@@ -39,7 +39,10 @@ const schema = Type.Object(
   closed,
 );
 
-/** agent.yml, in the shape that the original Flocker's had, with its defaults filled in and its paths made absolute. */
+/**
+ * agent.yml, in the shape that the original Flocker's had, with its defaults filled in and its paths made
+ * absolute.
+ */
 export interface AgentConfiguration {
   readonly controlService: { readonly host: string; readonly port: number };
   readonly backend: { readonly kind: "directory"; readonly root: string; readonly mountRoot: string };
@@ -62,7 +65,9 @@ export interface AgentConfiguration {
   readonly logLevel: LogLevel;
 }
 
-/** Reads agent.yml; paths in it are relative to its own folder. `configuration-invalid` or `file-unreadable`. */
+/**
+ * Reads agent.yml; paths in it are relative to its own folder. `configuration-invalid` or `file-unreadable`.
+ */
 export function loadAgentConfiguration(file: string): Result<AgentConfiguration> {
   const loaded = loadConfigurationFile(file, schema);
   if (!loaded.ok) return loaded;

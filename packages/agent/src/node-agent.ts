@@ -47,7 +47,10 @@ export interface NodeAgent {
   stop(): Promise<void>;
 }
 
-/** How long a stop waits for what is being done. Cut off later, a step is found and finished at the next start. */
+/**
+ * How long a stop waits for what is being done. Cut off later, a step is found and finished at the next
+ * start.
+ */
 const stopTimeoutMs = 10_000;
 /** Changes of the storage that come together lead to one look. */
 const settleMs = 1_000;
@@ -56,8 +59,8 @@ const progressIntervalMs = 500;
 const refusedDelayMs = 10_000;
 
 /**
- * Starts a node agent: it looks at its storage at once and serves what it owns, with or without a control service.
- * `rules` are the agents' own unless somebody tries out others.
+ * Starts a node agent: it looks at its storage at once and serves what it owns, with or without a control
+ * service. `rules` are the agents' own unless somebody tries out others.
  */
 export function startNodeAgent(
   ports: NodeAgentPorts,

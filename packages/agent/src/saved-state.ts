@@ -10,7 +10,8 @@ import type {
 
 /** Reads what the agent had durably noted: the last slice, its births and its promises. */
 export function readSavedState(store: AgentStore): SavedState {
-  // The agent's own store is written by the machine alone, in these types; a newer layout raises the store's version.
+  // The agent's own store is written by the machine alone, in these types; a newer layout raises the store's
+  // version.
   const table = <Value>(name: string): ReadonlyMap<string, Value> =>
     store.all(name) as ReadonlyMap<string, Value>;
   return {

@@ -35,6 +35,7 @@ export interface AgentService extends AsyncDisposable {
   readonly dataPort: number;
 }
 
+/** What a node agent's process is started with. */
 export interface AgentServiceOptions {
   readonly configuration: AgentConfiguration;
   readonly log: Log;
@@ -92,7 +93,10 @@ interface Parts extends AgentServiceOptions {
   readonly era: AgentIdentity["era"];
 }
 
-/** Opens what the agent needs, in an order in which each thing closes after what uses it. Answers the data port. */
+/**
+ * Opens what the agent needs, in an order in which each thing closes after what uses it. Answers the data
+ * port.
+ */
 async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<number> {
   const { configuration, log, node, credentials } = parts;
   const { dataChannel, controlService } = configuration;

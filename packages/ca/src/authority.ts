@@ -112,8 +112,8 @@ export async function initialiseAuthority(
 }
 
 /**
- * A new authority for the same cluster, with a key of its own. Its name ends in a number, since certificates name the
- * authority that has signed them.
+ * A new authority for the same cluster, with a key of its own. Its name ends in a number, since certificates
+ * name the authority that has signed them.
  */
 export function succeedAuthority(
   authority: Authority,

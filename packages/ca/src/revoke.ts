@@ -21,8 +21,9 @@ export interface Revocation {
 }
 
 /**
- * Adds a certificate to the authority's list. It has to be one that the authority has signed (`certificate-foreign`) and
- * not its own (`not-supported`). Revoking again changes nothing. The list holds until the authority ends.
+ * Adds a certificate to the authority's list. It has to be one that the authority has signed
+ * (`certificate-foreign`) and not its own (`not-supported`). Revoking again changes nothing. The list holds
+ * until the authority ends.
  */
 export async function revokeCertificate(
   authorityFiles: { readonly certificatePem: string; readonly keyPem: string },

@@ -41,7 +41,9 @@ export interface ControlConfiguration {
   readonly api: ListenAddress;
   /** Where agents come; port 4524 unless told otherwise. */
   readonly agents: ListenAddress;
-  /** Where cluster.crt, control-service.crt and control-service.key are; the folder of control.yml by default. */
+  /**
+   * Where cluster.crt, control-service.crt and control-service.key are; the folder of control.yml by default.
+   */
   readonly certificatesFolder: string;
   readonly dataFolder: string;
   /** How long deleted datasets can be had back; seven days by default. */
@@ -49,7 +51,10 @@ export interface ControlConfiguration {
   readonly logLevel: LogLevel;
 }
 
-/** Reads control.yml; paths in it are relative to its own folder. `configuration-invalid` or `file-unreadable`. */
+/**
+ * Reads control.yml; paths in it are relative to its own folder. `configuration-invalid` or
+ * `file-unreadable`.
+ */
 export function loadControlConfiguration(file: string): Result<ControlConfiguration> {
   const loaded = loadConfigurationFile(file, schema);
   if (!loaded.ok) return loaded;

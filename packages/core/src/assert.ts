@@ -1,6 +1,6 @@
 /**
- * Asserts what must hold whatever the outside world does. A failure is a programming mistake: it is left on in
- * production, and the process is expected to crash and rediscover its state when it is started again.
+ * Asserts what must hold whatever the outside world does. A failure is a programming mistake: it is left on
+ * in production, and the process is expected to crash and rediscover its state when it is started again.
  */
 export function assert(condition: unknown, mustHold: string): asserts condition {
   if (!condition) throw new AssertionError(mustHold);

@@ -44,18 +44,22 @@ export interface ReceiveRequest {
 }
 
 /**
- * One kind of storage on one node. Every method is idempotent: what is done already succeeds at once. Every method that
- * changes something is durable when it answers, and atomic: after a crash at any moment the copy is as before or as
- * after. Errors of the storage are problems; a method throws only on programming mistakes.
+ * One kind of storage on one node. Every method is idempotent: what is done already succeeds at once. Every
+ * method that changes something is durable when it answers, and atomic: after a crash at any moment the copy
+ * is as before or as after. Errors of the storage are problems; a method throws only on programming mistakes.
  *
  * The exported conformance suite (`backendConformance`) says the rest, as tests that every body passes.
  */
 export interface Backend {
   readonly kind: string;
   readonly capabilities: Capabilities;
-  /** What there is: of one dataset, or with null of all. Unreadable copies are listed as such, never left out. */
+  /**
+   * What there is: of one dataset, or with null of all. Unreadable copies are listed as such, never left out.
+   */
   discover(dataset: DatasetId | null): Promise<Result<Discovery>>;
-  /** Makes an empty, unmounted copy with its record in one step. Refuses where a copy exists (`duplicate-id`). */
+  /**
+   * Makes an empty, unmounted copy with its record in one step. Refuses where a copy exists (`duplicate-id`).
+   */
   create(record: CopyRecord, maximumSizeBytes: number | null): Promise<Result<void>>;
   /** Replaces the copy's record. */
   writeRecord(record: CopyRecord): Promise<Result<void>>;
@@ -78,14 +82,15 @@ export interface Backend {
   /** Opens the stream of a snapshot. Leaving the iteration early frees what it holds. */
   send(request: SendRequest, abort: Abort): Promise<Result<SendStream>>;
   /**
-   * Takes a stream into a copy. The copy is either what it was before or holds exactly the snapshot: a broken or
-   * different stream is `transfer-interrupted` or `transfer-corrupt`, a base that is not there `snapshot-missing`, a
-   * full disk `no-space`, and a mounted or primary copy is never touched (`target-holds-primary`).
+   * Takes a stream into a copy. The copy is either what it was before or holds exactly the snapshot: a broken
+   * or different stream is `transfer-interrupted` or `transfer-corrupt`, a base that is not there
+   * `snapshot-missing`, a full disk `no-space`, and a mounted or primary copy is never touched
+   * (`target-holds-primary`).
    */
   receive(request: ReceiveRequest, stream: ByteStream, abort: Abort): Promise<Result<void>>;
   /**
-   * Calls back when something changed, where the system can tell: with the dataset, or without where it may be any. Own
-   * changes may be among them. Returns what ends it.
+   * Calls back when something changed, where the system can tell: with the dataset, or without where it may
+   * be any. Own changes may be among them. Returns what ends it.
    */
   watch?(onChange: (dataset?: DatasetId) => void): () => void;
 }

@@ -44,7 +44,9 @@ export interface CommandResult {
 
 /** Runs programs of the system, without a shell. */
 export interface Commands {
-  /** Runs to the end and collects the output. `command-failed` where it cannot be started or its time is over. */
+  /**
+   * Runs to the end and collects the output. `command-failed` where it cannot be started or its time is over.
+   */
   run(
     argv: readonly string[],
     options: {
@@ -54,7 +56,10 @@ export interface Commands {
       readonly cwd?: string;
     },
   ): Promise<Result<CommandResult>>;
-  /** Starts it and hands out its standard output; the stream fails with a ProblemError if it ends with an error. */
+  /**
+   * Starts it and hands out its standard output; the stream fails with a ProblemError if it ends with an
+   * error.
+   */
   stream(
     argv: readonly string[],
     options: { readonly stdin?: ByteStream; readonly abort?: Abort; readonly cwd?: string },
@@ -64,7 +69,9 @@ export interface Commands {
 /** How much an operator should care: `warn` needs a look, `error` needs a person. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
-/** Structured logging: an event's name and its fields. Ids and units go into the fields, never into the name. */
+/**
+ * Structured logging: an event's name and its fields. Ids and units go into the fields, never into the name.
+ */
 export interface Log {
   write(level: LogLevel, event: string, fields?: Readonly<Record<string, unknown>>): void;
   /** A log whose every line also carries these fields. */
@@ -111,8 +118,9 @@ export interface Progress {
 /** The data channel, as seen from the side that asks. */
 export interface Peers {
   /**
-   * Asks another node's agent, optionally sending bytes along, and waits for its answer. `peer-unreachable` where it
-   * cannot be reached or falls silent, `transfer-interrupted` where the connection breaks on the way.
+   * Asks another node's agent, optionally sending bytes along, and waits for its answer. `peer-unreachable`
+   * where it cannot be reached or falls silent, `transfer-interrupted` where the connection breaks on the
+   * way.
    */
   ask(
     peer: PeerAddress,

@@ -68,7 +68,9 @@ export interface CredentialFiles {
   readonly keyFile: string;
 }
 
-/** Where the list of revoked certificates is, if there is one: `cluster.crl` beside the cluster certificate. */
+/**
+ * Where the list of revoked certificates is, if there is one: `cluster.crl` beside the cluster certificate.
+ */
 export function revocationListFile({ clusterCertificateFile }: CredentialFiles): string {
   return join(dirname(clusterCertificateFile), "cluster.crl");
 }

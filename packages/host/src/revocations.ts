@@ -15,10 +15,10 @@ export interface Revocations {
 export const noRevocations: Revocations = { has: () => false, count: 0 };
 
 /**
- * Reads a list of revoked certificates: one or more CRLs of X.509 in PEM (RFC 5280, section 5), each signed by the
- * authority that it is of. Lists of authorities that are not trusted (any more) say nothing. A list counts after its
- * `nextUpdate`, too: an old one is better than none. No file means that nothing is revoked. `file-unreadable`,
- * `certificate-invalid`.
+ * Reads a list of revoked certificates: one or more CRLs of X.509 in PEM (RFC 5280, section 5), each signed
+ * by the authority that it is of. Lists of authorities that are not trusted (any more) say nothing. A list
+ * counts after its `nextUpdate`, too: an old one is better than none. No file means that nothing is revoked.
+ * `file-unreadable`, `certificate-invalid`.
  */
 export function loadRevocations(path: string, authorities: readonly X509Certificate[]): Result<Revocations> {
   let text: string;
@@ -72,7 +72,10 @@ interface List {
   readonly serials: readonly string[];
 }
 
-/** The digests of the signature algorithms that an authority may use, by their object identifiers in hexadecimal. */
+/**
+ * The digests of the signature algorithms that an authority may use, by their object identifiers in
+ * hexadecimal.
+ */
 const digests: Readonly<Record<string, string>> = {
   "2a8648ce3d040302": "sha256",
   "2a8648ce3d040303": "sha384",
@@ -93,7 +96,8 @@ function parseList(der: Buffer): List | undefined {
   const [tbs, algorithm, signature] = whole === undefined ? [] : values(whole.content);
   const identifier = algorithm === undefined ? undefined : values(algorithm.content)[0];
   if (tbs === undefined || identifier === undefined || signature?.tag !== 0x03) return undefined;
-  // TBSCertList ::= SEQUENCE { version?, signature, issuer, thisUpdate, nextUpdate?, revokedCertificates?, … }
+  // TBSCertList ::= SEQUENCE { version?, signature, issuer, thisUpdate, nextUpdate?, revokedCertificates?, …
+  // }
   const parts = values(tbs.content);
   if (parts[0]?.tag === 0x02) parts.shift();
   const [, issuer, thisUpdate, ...rest] = parts;
@@ -112,7 +116,10 @@ function parseList(der: Buffer): List | undefined {
   };
 }
 
-/** A certificate's subject as it was signed. TBSCertificate: version?, serial, signature, issuer, validity, subject. */
+/**
+ * A certificate's subject as it was signed. TBSCertificate: version?, serial, signature, issuer, validity,
+ * subject.
+ */
 function subjectDer(certificate: X509Certificate): Buffer | undefined {
   const [whole] = values(certificate.raw);
   const [tbs] = whole === undefined ? [] : values(whole.content);

@@ -16,8 +16,8 @@ export interface Imported {
 type V1Client = Client<typeof v1Endpoints>;
 
 /**
- * Asks for everything that is not there yet, in an order in which each finds what it needs: datasets, containers,
- * leases. Only looks, where `dryRun`; what is reported as created then would be.
+ * Asks for everything that is not there yet, in an order in which each finds what it needs: datasets,
+ * containers, leases. Only looks, where `dryRun`; what is reported as created then would be.
  */
 export async function* importAll(
   client: V1Client,

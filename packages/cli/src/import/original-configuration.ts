@@ -30,8 +30,9 @@ const smallestSizeBytes = 67_108_864;
 const sizeStepBytes = 1024;
 
 /**
- * Reads the text of the original's current_configuration.json (or, of version 1, current_configuration.v1.json).
- * `configuration-invalid` where it is neither. `nodesByAddress` is for files from before nodes had uuids.
+ * Reads the text of the original's current_configuration.json (or, of version 1,
+ * current_configuration.v1.json). `configuration-invalid` where it is neither. `nodesByAddress` is for files
+ * from before nodes had uuids.
  */
 export function readOriginalConfiguration(
   text: string,

@@ -59,8 +59,8 @@ interface Layout {
 }
 
 /**
- * Makes the folder of a cluster on this machine, with its own certificate authority, certificates and configuration
- * files, or reads what is there: a folder that was used before keeps its nodes, ports and data.
+ * Makes the folder of a cluster on this machine, with its own certificate authority, certificates and
+ * configuration files, or reads what is there: a folder that was used before keeps its nodes, ports and data.
  */
 export async function prepareLocalCluster(plan: LocalClusterPlan): Promise<Result<LocalClusterFiles>> {
   const layoutFile = join(plan.folder, "local.json");

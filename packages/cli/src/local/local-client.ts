@@ -42,8 +42,8 @@ export function openLocalClient(cluster: LocalCluster): Result<LocalClient> {
 const pollMs = 50;
 
 /**
- * Asks again and again until it is told yes (any value but undefined), a problem that is not worth waiting for, or the
- * time is over (`wait-timeout`). While the control service cannot be reached it goes on asking.
+ * Asks again and again until it is told yes (any value but undefined), a problem that is not worth waiting
+ * for, or the time is over (`wait-timeout`). While the control service cannot be reached it goes on asking.
  */
 export async function pollUntil<Value>(
   clock: Clock,
@@ -75,8 +75,8 @@ function unlessUnreachable(error: unknown): undefined {
 const unreachable: ReadonlySet<string> = new Set(["control-unreachable", "deadline-exceeded"]);
 
 /**
- * Waits until the control service answers and every agent that runs has a session. A service that has ended by itself
- * meanwhile is a problem that carries what it said last.
+ * Waits until the control service answers and every agent that runs has a session. A service that has ended
+ * by itself meanwhile is a problem that carries what it said last.
  */
 export function waitUntilReady(
   cluster: LocalCluster,

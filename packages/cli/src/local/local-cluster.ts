@@ -59,7 +59,10 @@ export async function openLocalCluster(plan: LocalClusterPlan): Promise<Result<L
   });
 }
 
-/** The command line that runs the `flocker` of this very installation: sources in a checkout, else what was built. */
+/**
+ * The command line that runs the `flocker` of this very installation: sources in a checkout, else what was
+ * built.
+ */
 export function flockerCommand(): readonly string[] {
   const main = fileURLToPath(
     new URL(import.meta.url.endsWith(".ts") ? "../main.ts" : "../main.js", import.meta.url),

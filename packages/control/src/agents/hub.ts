@@ -45,7 +45,10 @@ export interface HubOptions {
   readonly version: string;
 }
 
-/** Feeds the agents: one session each, with its own slice and then only what changes in it (design, section 8). */
+/**
+ * Feeds the agents: one session each, with its own slice and then only what changes in it (design, section
+ * 8).
+ */
 export class AgentHub {
   readonly #options: HubOptions;
   readonly #sessions = new Map<NodeId, AgentSession>();
@@ -79,15 +82,19 @@ export class AgentHub {
     return this.#sessions.get(node)?.hasAcknowledged(dataset) ?? false;
   }
 
-  /** Calls back with leased datasets of which the holder's agent has taken everything in by now: the leases count. */
+  /**
+   * Calls back with leased datasets of which the holder's agent has taken everything in by now: the leases
+   * count.
+   */
   onAcknowledged(listener: (datasets: readonly DatasetId[]) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }
 
   /**
-   * Runs one agent's session until its link ends. `node` and `host` are proven by certificate and connection. What the
-   * store cannot keep ends the session, since the agent must not believe that it was heard; it comes again by itself.
+   * Runs one agent's session until its link ends. `node` and `host` are proven by certificate and connection.
+   * What the store cannot keep ends the session, since the agent must not believe that it was heard; it comes
+   * again by itself.
    */
   accept(link: Link, node: NodeId, host: string): Promise<void> {
     const serving = this.#serve(link, node, host).catch((error: unknown) => {

@@ -97,7 +97,10 @@ const message = Type.Union([
 
 const validator = Compile(message);
 
-/** A message of an agent, or undefined where it is none of the protocol's. Unknown extra fields are left alone. */
+/**
+ * A message of an agent, or undefined where it is none of the protocol's. Unknown extra fields are left
+ * alone.
+ */
 export function parseAgentMessage(value: unknown): AgentToControl | undefined {
   return validator.Check(value) ? (value as AgentToControl) : undefined;
 }

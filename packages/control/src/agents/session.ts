@@ -11,7 +11,9 @@ import {
   type SliceNode,
 } from "@flocker/core";
 
-/** So many parts of a slice may be on their way unacknowledged; more changes are gathered into the next one. */
+/**
+ * So many parts of a slice may be on their way unacknowledged; more changes are gathered into the next one.
+ */
 const unacknowledgedMaximum = 8;
 
 /** What a session takes from the cluster: its slice, and nothing of other nodes' business. */
@@ -88,7 +90,10 @@ export class AgentSession {
     for (const node of nodes) if (this.#toldNodes.has(node)) this.#changedNodes.add(node);
   }
 
-  /** Tells what has changed since the agent was told, unless it has not kept up; then its acknowledgement does. */
+  /**
+   * Tells what has changed since the agent was told, unless it has not kept up; then its acknowledgement
+   * does.
+   */
   flush(now: Milliseconds): void {
     if (this.#sequence - this.#acknowledged >= unacknowledgedMaximum) return;
     const datasets: SliceDataset[] = [];
@@ -109,7 +114,9 @@ export class AgentSession {
     if (this.#changedDatasets.size > 0) this.flush(now);
   }
 
-  /** Takes in an acknowledgement, and answers of which datasets the agent now knows all that there is to know. */
+  /**
+   * Takes in an acknowledgement, and answers of which datasets the agent now knows all that there is to know.
+   */
   acknowledged(sequence: number, now: Milliseconds): readonly DatasetId[] {
     this.#acknowledged = Math.max(this.#acknowledged, Math.min(sequence, this.#sequence));
     const done: DatasetId[] = [];

@@ -8,8 +8,8 @@ const jitterShare = 0.2;
 export const longestDialDelayMs = 5_000;
 
 /**
- * How long to wait after that many failures in a row (1 or more): 0.1 s, doubled each time up to 60 s, ±20 % by chance
- * so that many that failed together do not try again together. `chance` is from 0 up to 1.
+ * How long to wait after that many failures in a row (1 or more): 0.1 s, doubled each time up to 60 s, ±20 %
+ * by chance so that many that failed together do not try again together. `chance` is from 0 up to 1.
  */
 export function backoffMs(
   failures: number,

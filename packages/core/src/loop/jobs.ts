@@ -10,7 +10,10 @@ const jobsWaitingMaximum = 8;
 /** So many streams are taken in at once; more are told to come again. */
 const receivesMaximum = 8;
 
-/** Another agent asks: its request waits for its lane's turn, so that nothing else happens to the copy meanwhile. */
+/**
+ * Another agent asks: its request waits for its lane's turn, so that nothing else happens to the copy
+ * meanwhile.
+ */
 export function queueJob(state: AgentState, lane: Lane, job: Job): void {
   if (lane.jobs.length >= jobsWaitingMaximum)
     return reply(state, job.id, busy("too many requests wait for this dataset"));
@@ -43,8 +46,9 @@ export function startJob(state: AgentState, lane: Lane, now: Milliseconds): void
 }
 
 /**
- * Answers what needs no work while the lane waits for another agent's word: two agents that ask each other would wait
- * for each other for ever. The copy does not change meanwhile, so what was last seen of it is true.
+ * Answers what needs no work while the lane waits for another agent's word: two agents that ask each other
+ * would wait for each other for ever. The copy does not change meanwhile, so what was last seen of it is
+ * true.
  */
 export function answerAtOnce(state: AgentState, lane: Lane): void {
   for (const job of lane.jobs.splice(0)) {

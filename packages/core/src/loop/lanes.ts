@@ -9,7 +9,9 @@ import type { ActionAnswer, AgentState, Lane, Pool } from "./state.ts";
 
 /** How many actions of a kind run at once: quick ones are commands, transfers fill a link. */
 export const poolSizes: Readonly<Record<Pool, number>> = { quick: 16, transfer: 4 };
-/** A quick action that takes longer is shown as stuck. Its lane stays taken, since it may still take effect. */
+/**
+ * A quick action that takes longer is shown as stuck. Its lane stays taken, since it may still take effect.
+ */
 const quickOverdueMs = 60_000;
 
 /** Lets a lane do what is next: look, answer another agent, or what the plan says. */
@@ -33,7 +35,9 @@ function answerJobs(state: AgentState, lane: Lane, now: Milliseconds): void {
   while (lane.jobs.length > 0 && lane.running === null) startJob(state, lane, now);
 }
 
-/** Nothing is planned on an old picture. Who asks meanwhile waits, unless looking fails: then they are told. */
+/**
+ * Nothing is planned on an old picture. Who asks meanwhile waits, unless looking fails: then they are told.
+ */
 function lookOrWait(state: AgentState, lane: Lane, now: Milliseconds): void {
   const lookAtAllComes = lane.local.kind === "unknown" && (state.lookingAtAll || state.mustLookAtAll);
   const isHeldBack = lane.lastFailure?.did === "look" && now < lane.nextTryAt;
@@ -151,7 +155,10 @@ export function actionEnded(
   advance(state, lane, now);
 }
 
-/** What failed before and has now been done is no reason any more. The count of failures stays until all is done. */
+/**
+ * What failed before and has now been done is no reason any more. The count of failures stays until all is
+ * done.
+ */
 function succeeded(state: AgentState, lane: Lane, action: Action, answer: ActionAnswer): void {
   applyAnswer(lane, action, answer);
   if (lane.lastFailure?.did !== action.do) return;

@@ -51,7 +51,10 @@ export function lookedAtOne(
   advance(state, lane, now);
 }
 
-/** Takes in a look at everything: a dataset that it does not show is absent, unless it was worked on meanwhile. */
+/**
+ * Takes in a look at everything: a dataset that it does not show is absent, unless it was worked on
+ * meanwhile.
+ */
 export function lookedAtEverything(state: AgentState, result: Result<Discovery>, now: Milliseconds): void {
   state.lookingAtAll = false;
   if (!result.ok) {
@@ -101,7 +104,9 @@ function see(state: AgentState, lane: Lane, local: Local): void {
   if (local.kind === "copy") noteBirthSeen(state, lane, local.copy);
 }
 
-/** A copy that is there is born: noted durably before it can be mounted, so that it is never created again. */
+/**
+ * A copy that is there is born: noted durably before it can be mounted, so that it is never created again.
+ */
 function noteBirthSeen(state: AgentState, lane: Lane, copy: ObservedCopy): void {
   if (lane.birth?.state === "begun") noteBirth(state, lane, { state: "born", epoch: copy.record.epoch });
 }

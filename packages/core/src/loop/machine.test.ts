@@ -1,4 +1,5 @@
-// The agent's machine, event by event: what it answers is compared with what it should do next, and nothing else.
+// The agent's machine, event by event: what it answers is compared with what it should do next, and nothing
+// else.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ObservedCopy } from "../model/copy.ts";

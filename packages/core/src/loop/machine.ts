@@ -14,12 +14,13 @@ import {
 } from "./state.ts";
 
 /**
- * The node agent's loop as a state machine: takes in what happened and answers what to do, in order. It never waits,
- * and it decides by monotonic time alone, so that a clock that jumps changes nothing; the time of day is for people.
- * The state is changed in place.
+ * The node agent's loop as a state machine: takes in what happened and answers what to do, in order. It never
+ * waits, and it decides by monotonic time alone, so that a clock that jumps changes nothing; the time of day
+ * is for people. The state is changed in place.
  *
- * Discover, report, calculate, execute, again: a look leads to a report and a plan, a plan to an action, the end of an
- * action to the next look, at once. When nothing is to be done it answers nothing until something happens.
+ * Discover, report, calculate, execute, again: a look leads to a report and a plan, a plan to an action, the
+ * end of an action to the next look, at once. When nothing is to be done it answers nothing until something
+ * happens.
  */
 export function stepAgent(
   state: AgentState,

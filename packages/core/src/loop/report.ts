@@ -50,8 +50,8 @@ function activityOf(lane: Lane): DatasetReport["activity"] {
 }
 
 /**
- * Makes the waits the lane's reasons, with the time of day since when each has been one. `now` and `nextTryAt` are
- * monotonic.
+ * Makes the waits the lane's reasons, with the time of day since when each has been one. `now` and
+ * `nextTryAt` are monotonic.
  */
 export function setReasons(
   state: AgentState,

@@ -131,7 +131,9 @@ export interface Lane {
   move: MoveMemory | null;
   running: Running | null;
   mustLook: boolean;
-  /** Something was done while a look at everything was under way, so that its result is too old for this lane. */
+  /**
+   * Something was done while a look at everything was under way, so that its result is too old for this lane.
+   */
   touchedDuringLook: boolean;
   readonly jobs: Job[];
   failures: number;
@@ -186,7 +188,9 @@ export interface AgentState {
   effects: AgentEffect[];
 }
 
-/** The state of an agent that was just started. `rules` are the agents' own unless somebody tries out others. */
+/**
+ * The state of an agent that was just started. `rules` are the agents' own unless somebody tries out others.
+ */
 export function createAgentState(
   identity: AgentIdentity,
   chance: () => number,

@@ -10,8 +10,9 @@ export type CertificateRole =
   | { readonly role: "user"; readonly name: string };
 
 /**
- * The role that a common name stands for: `control-service`, `node-<uuid>` or `user-<name>`, as the original's
- * certificates have them; null for any other name. It says nothing about who signed the certificate.
+ * The role that a common name stands for: `control-service`, `node-<uuid>` or `user-<name>`, as the
+ * original's certificates have them; null for any other name. It says nothing about who signed the
+ * certificate.
  */
 export function roleOf(commonName: string): CertificateRole | null {
   if (commonName === controlCommonName) return { role: "control" };

@@ -1,7 +1,9 @@
 import type { Epoch } from "./epoch.ts";
 import type { DatasetId, Milliseconds, NodeId } from "./ids.ts";
 
-/** How far a deletion has gone. Between `hidden` and `purged` the bytes lie in the trash and can be had back. */
+/**
+ * How far a deletion has gone. Between `hidden` and `purged` the bytes lie in the trash and can be had back.
+ */
 export interface Deletion {
   readonly at: Milliseconds;
   /** When the grace time ends and the control service may order the destruction. */
@@ -24,8 +26,8 @@ export interface DatasetConfiguration {
 }
 
 /**
- * Who owns a dataset, as the control service durably knows it. It is written in the commit that creates the dataset;
- * later epochs are reported by the nodes, whose own records win.
+ * Who owns a dataset, as the control service durably knows it. It is written in the commit that creates the
+ * dataset; later epochs are reported by the nodes, whose own records win.
  */
 export interface Ownership {
   readonly dataset: DatasetId;

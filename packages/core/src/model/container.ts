@@ -6,8 +6,8 @@ export type RestartPolicy =
   | { readonly name: "on-failure"; readonly maximumRetryCount: number | null };
 
 /**
- * What should run, for one container of Flocker's container API. It is kept for clients of /v1; no agent runs containers
- * yet.
+ * What should run, for one container of Flocker's container API. It is kept for clients of /v1; no agent runs
+ * containers yet.
  */
 export interface ContainerConfiguration {
   /** Unique in the cluster. */

@@ -2,12 +2,16 @@ import type { Epoch } from "./epoch.ts";
 import type { DatasetId, Milliseconds, NodeId } from "./ids.ts";
 import type { Problem } from "./problem.ts";
 
-/** What a copy is for: `primary` is the one writable copy; a `relinquished` one has been given up for its successor. */
+/**
+ * What a copy is for: `primary` is the one writable copy; a `relinquished` one has been given up for its
+ * successor.
+ */
 export type Role = "primary" | "relinquished" | "replica";
 
 /**
- * The durable property that each copy carries, written atomically (design, section 5). For a `relinquished` copy,
- * `epoch` is the one that the successor takes over at, and `snapshot` is the guid that the successor must hold.
+ * The durable property that each copy carries, written atomically (design, section 5). For a `relinquished`
+ * copy, `epoch` is the one that the successor takes over at, and `snapshot` is the guid that the successor
+ * must hold.
  */
 export interface CopyRecord {
   readonly dataset: DatasetId;
@@ -36,7 +40,9 @@ export interface ObservedCopy {
   readonly usedBytes: number | null;
   /** Oldest first. */
   readonly snapshots: readonly Snapshot[];
-  /** The guid of the newest snapshot, if the backend is sure that nothing has changed since and nothing can. */
+  /**
+   * The guid of the newest snapshot, if the backend is sure that nothing has changed since and nothing can.
+   */
   readonly unchangedSince: string | null;
   /** Bytes written since the newest snapshot, where the backend knows. */
   readonly writtenBytes: number | null;

@@ -1,8 +1,9 @@
 import { assert } from "../assert.ts";
 
 /**
- * The age of a dataset's ownership. A planned move raises the step, from node to node; a failover raises the term and
- * sets the step to 0, only through the control service. The higher one wins everywhere (design, section 5).
+ * The age of a dataset's ownership. A planned move raises the step, from node to node; a failover raises the
+ * term and sets the step to 0, only through the control service. The higher one wins everywhere (design,
+ * section 5).
  */
 export interface Epoch {
   readonly term: number;

@@ -1,4 +1,6 @@
-/** Everything that can go wrong while operating, as one closed list. docs/reference/errors.md explains each. */
+/**
+ * Everything that can go wrong while operating, as one closed list. docs/reference/errors.md explains each.
+ */
 export const problemCodes = [
   "bad-request",
   "unknown-dataset",

@@ -13,8 +13,8 @@ const units: Readonly<Record<string, number>> = {
 };
 
 /**
- * Bytes in a text such as `10GiB`, `1.5 TB` or `1048576`. Decimal and binary units are told apart; undefined where the
- * text is no size or not a whole number of bytes that a number can hold exactly.
+ * Bytes in a text such as `10GiB`, `1.5 TB` or `1048576`. Decimal and binary units are told apart; undefined
+ * where the text is no size or not a whole number of bytes that a number can hold exactly.
  */
 export function parseSizeBytes(text: string): number | undefined {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*$/.exec(text);
@@ -25,7 +25,9 @@ export function parseSizeBytes(text: string): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
-/** A size for people, in the largest binary unit that leaves at least 1, with at most one decimal: `1.5 GiB`. */
+/**
+ * A size for people, in the largest binary unit that leaves at least 1, with at most one decimal: `1.5 GiB`.
+ */
 export function formatSize(bytes: number): string {
   const steps = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
   let value = bytes;

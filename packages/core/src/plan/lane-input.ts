@@ -15,8 +15,9 @@ export type Local =
   | { readonly kind: "copy"; readonly copy: ObservedCopy };
 
 /**
- * What a node durably notes of its right to create a dataset: `begun` before it creates, `born` once it has, and
- * `renounced` when it gives the right up for good. Only a `begun` birth may be tried again: nothing was mounted yet.
+ * What a node durably notes of its right to create a dataset: `begun` before it creates, `born` once it has,
+ * and `renounced` when it gives the right up for good. Only a `begun` birth may be tried again: nothing was
+ * mounted yet.
  */
 export interface BirthNote {
   readonly state: "begun" | "born" | "renounced";
@@ -96,8 +97,8 @@ export interface Wait {
 }
 
 /**
- * What to do for a dataset now. An `urgent` action restores service or safety: it does not wait for the back-off of
- * another action's failure.
+ * What to do for a dataset now. An `urgent` action restores service or safety: it does not wait for the
+ * back-off of another action's failure.
  */
 export type Decision =
   | { readonly kind: "act"; readonly action: Action; readonly urgent: boolean; readonly because?: Wait }

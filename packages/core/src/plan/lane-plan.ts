@@ -24,8 +24,8 @@ export const snapshotNamePrefix = "flocker-";
 const snapshotsKept = 3;
 
 /**
- * What this node's agent should do for one dataset now. Synchronous and total: every pair of goal and phase has its
- * cell, and a missing one does not compile.
+ * What this node's agent should do for one dataset now. Synchronous and total: every pair of goal and phase
+ * has its cell, and a missing one does not compile.
  */
 export function planDataset(input: LaneInput): Decision {
   return transitions[goalOf(input)][phaseOf(input)](input);
@@ -180,7 +180,9 @@ function waitForHolder(input: LaneInput, ownership: Ownership): Decision {
   return wait("holder-unknown", `${name} holds the dataset, but its agent is not connected (${seen}).`);
 }
 
-/** Another node should create or hold it. A right of birth that this node has not used is given up for good. */
+/**
+ * Another node should create or hold it. A right of birth that this node has not used is given up for good.
+ */
 function planAbsentFollower(input: LaneInput): Decision {
   const { ownership } = required(input);
   if (ownership?.owner !== input.self) return done;
@@ -215,7 +217,9 @@ function planReplica(input: LaneInput): Decision {
   return waitForHolder(input, ownership);
 }
 
-/** The control service relays what a holder that has relinquished cannot say itself. The rules are the same. */
+/**
+ * The control service relays what a holder that has relinquished cannot say itself. The rules are the same.
+ */
 function mayPromote(input: LaneInput, offer: { readonly epoch: Epoch; readonly snapshot: string }): boolean {
   const copy = copyOf(input);
   return (
@@ -225,7 +229,9 @@ function mayPromote(input: LaneInput, offer: { readonly epoch: Epoch; readonly s
   );
 }
 
-/** Old snapshots of our own are dropped when nothing else is to be done: what they hold is in a newer copy. */
+/**
+ * Old snapshots of our own are dropped when nothing else is to be done: what they hold is in a newer copy.
+ */
 function prune(copy: ObservedCopy): Decision {
   const own = copy.snapshots.filter((snapshot) => snapshot.name.startsWith(snapshotNamePrefix));
   if (own.length <= snapshotsKept) return done;
@@ -235,7 +241,9 @@ function prune(copy: ObservedCopy): Decision {
   });
 }
 
-/** Steps that interrupt service or come nearer to destruction: only under a live session and without a lease. */
+/**
+ * Steps that interrupt service or come nearer to destruction: only under a live session and without a lease.
+ */
 function planInterruption(action: { readonly do: "unmount" | "trash" | "destroy" }): Rule {
   return (input) => {
     if (!input.session) return wait("no-session", "Deleting waits for the control service.");

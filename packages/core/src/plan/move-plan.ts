@@ -24,7 +24,9 @@ const roundsMaximum = 10;
 /** A round that leaves more than this share of the one before brings nothing. */
 const shrinkingShare = 0.8;
 
-/** The primary serves here but belongs elsewhere: copy while it serves, then hand over (design, section 5.2). */
+/**
+ * The primary serves here but belongs elsewhere: copy while it serves, then hand over (design, section 5.2).
+ */
 export function planMove(input: LaneInput): Decision {
   const target = targetOf(input);
   const held = leaseHeld(input);
@@ -71,8 +73,8 @@ function isHandoffDue(copy: ObservedCopy, move: MoveMemory | null): boolean {
 }
 
 /**
- * The primary is unmounted and belongs elsewhere: the middle of a handoff, or a start in the middle of one. Until the
- * relinquishment it can always be abandoned in favour of this node, and it is when a step fails.
+ * The primary is unmounted and belongs elsewhere: the middle of a handoff, or a start in the middle of one.
+ * Until the relinquishment it can always be abandoned in favour of this node, and it is when a step fails.
  */
 export function planHandoff(input: LaneInput): Decision {
   const target = targetOf(input);
@@ -80,8 +82,9 @@ export function planHandoff(input: LaneInput): Decision {
   const move = moveOf(input, target);
   if (peer === undefined || move?.failedSinceUnmount === true || leaseHeld(input) !== undefined)
     return planMount(input);
-  // Without a session only a handoff that this agent itself has begun goes on: the wish that the slice tells may be an
-  // old one, and two agents with different old wishes would hand a dataset to and fro that nobody serves.
+  // Without a session only a handoff that this agent itself has begun goes on: the wish that the slice tells
+  // may be an old one, and two agents with different old wishes would hand a dataset to and fro that nobody
+  // serves.
   if (!input.session && move?.unmounted !== true) return planMount(input);
   const copy = copyOf(input);
   const because = movingTo(input, target);
@@ -107,8 +110,8 @@ export function planHandoff(input: LaneInput): Decision {
 }
 
 /**
- * This copy has been given up for its successor: from here only the successor may become primary, and this agent goes
- * on until it is. It takes back only on the successor's durable word.
+ * This copy has been given up for its successor: from here only the successor may become primary, and this
+ * agent goes on until it is. It takes back only on the successor's durable word.
  */
 export function planRelinquished(input: LaneInput): Decision {
   const copy = copyOf(input);
@@ -158,8 +161,8 @@ function settleAsReplica(input: LaneInput, copy: ObservedCopy): Decision {
 }
 
 /**
- * An increment builds on what the receiver is exactly at, where this copy still has that snapshot; else everything is
- * sent.
+ * An increment builds on what the receiver is exactly at, where this copy still has that snapshot; else
+ * everything is sent.
  */
 function planSend(
   input: LaneInput,

@@ -1,7 +1,9 @@
 import { judgePromote, judgeReceive, judgeTakeBack } from "./judge.ts";
 import { planDataset } from "./lane-plan.ts";
 
-/** The pure decisions that a node agent consists of: what it plans by itself, and what it answers to others. */
+/**
+ * The pure decisions that a node agent consists of: what it plans by itself, and what it answers to others.
+ */
 export interface AgentRules {
   readonly planDataset: typeof planDataset;
   readonly judgeReceive: typeof judgeReceive;
@@ -10,7 +12,7 @@ export interface AgentRules {
 }
 
 /**
- * The rules that agents follow. They are handed in rather than imported where they are used, so that the simulator can
- * exchange one by a wrong one and show that it notices.
+ * The rules that agents follow. They are handed in rather than imported where they are used, so that the
+ * simulator can exchange one by a wrong one and show that it notices.
  */
 export const agentRules: AgentRules = { planDataset, judgeReceive, judgePromote, judgeTakeBack };

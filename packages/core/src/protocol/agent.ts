@@ -91,8 +91,9 @@ export type AgentToControl =
       readonly knownRevision: number;
     }
   /**
-   * What has changed since the last report. A complete report comes in one or more messages: `begins` on the first
-   * makes the control service forget nothing yet, `ends` on the last makes it drop what was not in them.
+   * What has changed since the last report. A complete report comes in one or more messages: `begins` on the
+   * first makes the control service forget nothing yet, `ends` on the last makes it drop what was not in
+   * them.
    */
   | {
       readonly kind: "state";
@@ -125,8 +126,8 @@ export type ControlToAgent =
   /** Ends the link after it: why this agent cannot be served, and the remedy. */
   | { readonly kind: "refused"; readonly problem: Problem }
   /**
-   * A part of the slice. A complete slice comes in one or more messages and replaces all that the agent knew; the
-   * others are deltas. Sequence rises by one per message.
+   * A part of the slice. A complete slice comes in one or more messages and replaces all that the agent knew;
+   * the others are deltas. Sequence rises by one per message.
    */
   | {
       readonly kind: "slice";
