@@ -14,7 +14,12 @@ const schema = Type.Object(
     version: Type.Literal(1),
     "control-service": Type.Object({ hostname: name, port: Type.Optional(port) }, closed),
     dataset: Type.Object(
-      { backend: Type.Literal("directory"), root: Type.Optional(path), "mount-root": Type.Optional(path) },
+      {
+        backend: Type.Union([Type.Literal("directory"), Type.Literal("btrfs")]),
+        root: Type.Optional(path),
+        "mount-root": Type.Optional(path),
+        quota: Type.Optional(Type.Boolean()),
+      },
       closed,
     ),
     name: Type.Optional(name),
@@ -45,7 +50,13 @@ const schema = Type.Object(
  */
 export interface AgentConfiguration {
   readonly controlService: { readonly host: string; readonly port: number };
-  readonly backend: { readonly kind: "directory"; readonly root: string; readonly mountRoot: string };
+  readonly backend: {
+    readonly kind: "directory" | "btrfs";
+    readonly root: string;
+    readonly mountRoot: string;
+    /** For btrfs: switch quotas on for the whole file system, so that maximum sizes are enforced. */
+    readonly quota: boolean;
+  };
   /** What people call this node; the machine's host name by default. */
   readonly name: string;
   /** Where cluster.crt, node.crt and node.key are; the folder of agent.yml by default. */
@@ -80,6 +91,7 @@ export function loadAgentConfiguration(file: string): Result<AgentConfiguration>
       kind: dataset.backend,
       root: resolve(folder, dataset.root ?? "/var/lib/flocker/datasets"),
       mountRoot: resolve(folder, dataset["mount-root"] ?? "/flocker"),
+      quota: dataset.quota ?? false,
     },
     name: rest.name ?? hostname(),
     certificatesFolder: resolve(folder, rest["certificates-directory"] ?? "."),

@@ -5,6 +5,7 @@ import {
   ProblemError,
   success,
   type AgentIdentity,
+  type Backend,
   type Log,
   type NodeId,
   type PeerHandler,
@@ -25,7 +26,11 @@ import {
   wsLinkDialer,
   type CredentialsSource,
 } from "@flocker/host";
-import { openDirectoryBackend } from "./backends/directory/directory-backend.ts";
+import { openBtrfsBackend } from "./backends/btrfs/btrfs-backend.ts";
+import {
+  openDirectoryBackend,
+  type DirectoryBackendOptions,
+} from "./backends/directory/directory-backend.ts";
 import type { AgentConfiguration } from "./configuration.ts";
 import { startNodeAgent } from "./node-agent.ts";
 
@@ -104,8 +109,7 @@ async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<num
   const store = need(openAgentStore(resolve(configuration.stateFolder, "agent.sqlite")));
   stack.defer(() => store.close());
   const system = { clock: systemClock, ids: systemIds, log };
-  const { root, mountRoot } = configuration.backend;
-  const backend = need(await openDirectoryBackend({ root, mountRoot, commands: systemCommands, ...system }));
+  const backend = need(await openBackend(configuration.backend, { commands: systemCommands, ...system }));
   stack.defer(() => backend.close());
   // The agent's hello names the port, and the port's requests are for the agent.
   let handlePeer: PeerHandler = () => Promise.resolve(starting);
@@ -149,6 +153,19 @@ async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<num
   stack.defer(() => agent.stop());
   warnOfExpiry(currentCredentials(credentials).notAfter, log);
   return server.port;
+}
+
+/** Opens the storage of the kind that the configuration names. */
+function openBackend(
+  { kind, root, mountRoot, quota }: AgentConfiguration["backend"],
+  system: Pick<DirectoryBackendOptions, "commands" | "clock" | "ids" | "log">,
+): Promise<Result<Backend & { close(): void }>> {
+  switch (kind) {
+    case "directory":
+      return openDirectoryBackend({ root, mountRoot, ...system });
+    case "btrfs":
+      return openBtrfsBackend({ root, mountRoot, quota, ...system });
+  }
 }
 
 const starting = failure(

@@ -12,7 +12,10 @@ import { trashRules } from "./conformance/trash-rules.ts";
 import { unreadableRules } from "./conformance/unreadable-rules.ts";
 import { World } from "./conformance/world.ts";
 
-/** Something that a harness can do, or the reason why it cannot; tests that need it are then skipped with that. */
+/**
+ * Something that a harness can do, or the reason why it cannot; tests that need it are then skipped with
+ * that.
+ */
 export type IfPossible<Ability> = Ability | { readonly notPossible: string };
 
 /** Undoes what an ability of the harness has done. */
@@ -30,7 +33,10 @@ export interface BackendNode {
   remove(dataset: DatasetId, path: string): Promise<void>;
   /** All files in a mounted copy: path → content. */
   files(dataset: DatasetId): Promise<ReadonlyMap<string, Uint8Array>>;
-  /** Uses a mounted copy, as a program with an open file does. `who` must be named by the `busy-mount` problem. */
+  /**
+   * Uses a mounted copy, as a program with an open file does. `who` must be named by the `busy-mount`
+   * problem.
+   */
   readonly hold: IfPossible<
     (dataset: DatasetId) => Promise<{ readonly who: string; readonly release: Release }>
   >;
@@ -66,9 +72,9 @@ const chapters: Readonly<Record<string, Rules>> = {
 };
 
 /**
- * Registers the tests that every backend passes, for `node --test`. `make` gives a fresh harness to each test. What
- * differs between backends follows from their declared capabilities. `chosen` picks rules by their sentence, for a second
- * harness that can do something which the first cannot.
+ * Registers the tests that every backend passes, for `node --test`. `make` gives a fresh harness to each
+ * test. What differs between backends follows from their declared capabilities. `chosen` picks rules by their
+ * sentence, for a second harness that can do something which the first cannot.
  */
 export function backendConformance(
   name: string,

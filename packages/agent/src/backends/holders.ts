@@ -1,6 +1,6 @@
 import { readdir, readFile, readlink, stat } from "node:fs/promises";
 
-import { mapConcurrently } from "./directory/layout.ts";
+import { mapConcurrently } from "./concurrency.ts";
 import { isAtOrBelow, joined, parseMounts, placeOf, trimmed, type Mount, type Place } from "./mount-table.ts";
 
 /** Somebody who uses a tree. */
@@ -17,8 +17,8 @@ export interface HolderSearch {
   /** A mount of the tree in the agent's own namespace that is known and no holder. */
   readonly ownMountPoint?: string;
   /**
-   * The device number that files in the tree, and no others, have. With it, users are found although their path no
-   * longer leads into the tree, as after a lazy unmount.
+   * The device number that files in the tree, and no others, have. With it, users are found although their
+   * path no longer leads into the tree, as after a lazy unmount.
    */
   readonly device?: bigint;
 }
@@ -27,11 +27,12 @@ const shownHolders = 5;
 const concurrency = 32;
 
 /**
- * Who uses a tree: processes with open files, working folder, root, program or mapped files in it, in every mount
- * namespace, and mounts of the tree or inside it (containers). At most five are looked for.
+ * Who uses a tree: processes with open files, working folder, root, program or mapped files in it, in every
+ * mount namespace, and mounts of the tree or inside it (containers). At most five are looked for.
  *
- * Without privileges, only processes of the agent's own user can be looked into: for all others the system shows neither
- * open files nor mounts, and then they are missing here. An agent that serves programs of other users needs root.
+ * Without privileges, only processes of the agent's own user can be looked into: for all others the system
+ * shows neither open files nor mounts, and then they are missing here. An agent that serves programs of other
+ * users needs root.
  */
 export async function findHolders(search: HolderSearch): Promise<Holder[]> {
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);

@@ -13,10 +13,10 @@ import type {
   Result,
 } from "@flocker/core";
 
-import { errorCode, nodeFiles, type Files } from "../directory/files.ts";
-import { mapConcurrently, serializer } from "../directory/layout.ts";
-import { lockStorage } from "../directory/lock.ts";
-import { attempt, refuse } from "../directory/problems.ts";
+import { errorCode, nodeFiles, type Files } from "../files.ts";
+import { mapConcurrently, serializer } from "../concurrency.ts";
+import { lockStorage } from "../lock.ts";
+import { attempt, refuse } from "../problems.ts";
 import {
   createCopy,
   requireCopiesFolder,
@@ -33,16 +33,19 @@ import { receiveStream } from "./receive.ts";
 import { discardStaged, moveToStaging, removeStaged } from "./removal.ts";
 import { openSend } from "./send.ts";
 import { forgetSnapshots, takeSnapshot } from "./snapshots.ts";
-import { sameRecord } from "./state.ts";
+import { sameRecord } from "../stored-state.ts";
 
 export interface BtrfsBackendOptions {
-  /** A folder on a btrfs file system, in which the backend keeps all that is its own below `flocker/`; absolute. */
+  /**
+   * A folder on a btrfs file system, in which the backend keeps all that is its own below `flocker/`;
+   * absolute.
+   */
   readonly root: string;
   /** The folder in which copies are mounted; absolute, the same on every node. */
   readonly mountRoot: string;
   /**
-   * Whether to switch on quotas for the whole file system, so that maximum sizes are enforced. Where they are on already
-   * they are used in any case.
+   * Whether to switch on quotas for the whole file system, so that maximum sizes are enforced. Where they are
+   * on already they are used in any case.
    */
   readonly quota?: boolean;
   readonly commands: Commands;
@@ -59,11 +62,12 @@ export interface BtrfsBackend extends Backend {
 }
 
 /**
- * Opens a folder on a btrfs file system as a backend: each copy is a subvolume, snapshots are read-only subvolumes, moves
- * are `btrfs send` and `btrfs receive`, mounts are bind mounts. It needs root and btrfs-progs.
+ * Opens a folder on a btrfs file system as a backend: each copy is a subvolume, snapshots are read-only
+ * subvolumes, moves are `btrfs send` and `btrfs receive`, mounts are bind mounts. It needs root and
+ * btrfs-progs.
  *
- * Problems: `not-supported` without root or btrfs-progs, `storage-unreadable` where the folder is not on btrfs (as when
- * its disk is not mounted), `store-locked` where another agent uses it.
+ * Problems: `not-supported` without root or btrfs-progs, `storage-unreadable` where the folder is not on
+ * btrfs (as when its disk is not mounted), `store-locked` where another agent uses it.
  */
 export async function openBtrfsBackend(options: BtrfsBackendOptions): Promise<Result<BtrfsBackend>> {
   return await attempt(`Opening the storage at ${options.root}`, async () => {

@@ -1,8 +1,8 @@
 import type { CopyRecord, DatasetId, UnreadableCopy } from "@flocker/core";
 import { ProblemError } from "@flocker/core";
 
-import { errorCode, replaceFile, temporarySuffix } from "../directory/files.ts";
-import { problemOf, refuse } from "../directory/problems.ts";
+import { errorCode, replaceFile, temporarySuffix } from "../files.ts";
+import { problemOf, refuse } from "../problems.ts";
 import { copyFolder, dataPath, snapshotPath, stateFile, type Context } from "./layout.ts";
 import { limitSize } from "./quota.ts";
 import { discard, discardStaged, makeStaging } from "./removal.ts";
@@ -16,8 +16,8 @@ export type Found =
   | { readonly kind: "absent" };
 
 /**
- * Reads one copy from the disk. Only the system's clear word that there is no folder of that name makes it absent, and
- * only while the folder of all copies is there.
+ * Reads one copy from the disk. Only the system's clear word that there is no folder of that name makes it
+ * absent, and only while the folder of all copies is there.
  */
 export async function findCopy(context: Context, dataset: DatasetId): Promise<Found> {
   const folder = copyFolder(context, dataset);
@@ -158,7 +158,10 @@ export async function createCopy(
   }
 }
 
-/** Moves a whole new copy, whose subvolumes are in their places in a staging folder, to its own place in one step. */
+/**
+ * Moves a whole new copy, whose subvolumes are in their places in a staging folder, to its own place in one
+ * step.
+ */
 export async function placeCopy(context: Context, staging: string, state: CopyState): Promise<void> {
   const { files } = context;
   if (!(await files.exists(`${staging}/snapshots`))) await files.makeFolder(`${staging}/snapshots`, 0o700);
@@ -168,7 +171,10 @@ export async function placeCopy(context: Context, staging: string, state: CopySt
   await files.syncFolder(context.copies);
 }
 
-/** Makes the writable subvolume of a copy that is exactly its newest snapshot; it is no longer said to be, afterwards. */
+/**
+ * Makes the writable subvolume of a copy that is exactly its newest snapshot; it is no longer said to be,
+ * afterwards.
+ */
 export async function materialize(context: Context, state: CopyState): Promise<CopyState> {
   const { dataset } = state.record;
   const doing = `Making dataset ${dataset} writable`;

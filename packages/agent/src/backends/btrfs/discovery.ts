@@ -1,21 +1,22 @@
 import type { Capacity, DatasetId, Discovery, ObservedCopy, Result, UnreadableCopy } from "@flocker/core";
 import { isUuid } from "@flocker/core";
 
-import { mapConcurrently } from "../directory/layout.ts";
-import { problemOf, refuse } from "../directory/problems.ts";
+import { mapConcurrently } from "../concurrency.ts";
+import { problemOf, refuse } from "../problems.ts";
 import { bodyPath, findCopy, isSubvolume, storageUnreadable } from "./copies.ts";
 import { dataPath, mountPath, snapshotPath, type Context } from "./layout.ts";
 import { lookAtMountPoint, readMountView, type MountView } from "./mounts.ts";
 import { sweepUsage, type Usage } from "./quota.ts";
-import { publicSnapshot, type CopyState } from "./state.ts";
+import { publicSnapshot } from "../stored-state.ts";
+import type { CopyState } from "./state.ts";
 import { listSubvolumes, showSubvolume, type Swept } from "./subvolumes.ts";
 import { bytesWrittenSince } from "./written-bytes.ts";
 
 const concurrency = 16;
 
 /**
- * What there is. Looking at all copies takes one sweep over the file system's subvolumes, and for each copy its state
- * file and the existence of its subvolumes; looking at one asks only for that.
+ * What there is. Looking at all copies takes one sweep over the file system's subvolumes, and for each copy
+ * its state file and the existence of its subvolumes; looking at one asks only for that.
  */
 export async function discoverCopies(
   context: Context,

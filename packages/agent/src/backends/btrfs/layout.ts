@@ -2,10 +2,12 @@ import { join } from "node:path";
 
 import type { Clock, Commands, DatasetId, Ids, Log } from "@flocker/core";
 
-import type { Files } from "../directory/files.ts";
+import type { Exclusively } from "../concurrency.ts";
+import type { Files } from "../files.ts";
 
 /**
- * Where everything lies in the file system. Whatever is not named by a copy's state is left over from a crash:
+ * Where everything lies in the file system. Whatever is not named by a copy's state is left over from a
+ * crash:
  *
  *     flocker/lock                                        held by the process that uses this storage
  *     flocker/copies/<dataset_id>/copy.json               everything durable about the copy (state.ts)
@@ -13,8 +15,8 @@ import type { Files } from "../directory/files.ts";
  *     flocker/copies/<dataset_id>/snapshots/<uuid>/snapshot   a read-only subvolume in a folder named by its own uuid
  *     flocker/staging/<uuid>/                             what is being built or removed; no part of any copy
  *
- * Read-only subvolumes cannot be moved to another folder, so what moves is always the plain folder around them. All are
- * called `snapshot`, since the name travels in the streams.
+ * Read-only subvolumes cannot be moved to another folder, so what moves is always the plain folder around
+ * them. All are called `snapshot`, since the name travels in the streams.
  */
 export interface Layout {
   readonly root: string;
@@ -33,7 +35,7 @@ export interface Context extends Layout {
   /** Whether the file system keeps account of each subvolume's bytes and enforces limits. */
   readonly quota: boolean;
   /** Runs steps that change a copy one after the other. */
-  readonly exclusively: <Value>(dataset: DatasetId, steps: () => Promise<Value>) => Promise<Value>;
+  readonly exclusively: Exclusively<DatasetId>;
 }
 
 export const stateFile = "copy.json";

@@ -1,8 +1,8 @@
 import type { DatasetId } from "@flocker/core";
 
-import { errorCode } from "../directory/files.ts";
-import { refuse } from "../directory/problems.ts";
-import { programFailed, runProgram, tryProgram } from "../directory/programs.ts";
+import { errorCode } from "../files.ts";
+import { refuse } from "../problems.ts";
+import { programFailed, runProgram, tryProgram } from "../programs.ts";
 import { findHolders, formatHolders, type Holder } from "../holders.ts";
 import { parseMounts, placeOf, type Mount, type Place } from "../mount-table.ts";
 import { materialize, requireCopy, requireLiveCopy } from "./copies.ts";
@@ -55,8 +55,9 @@ export async function mountCopy(context: Context, dataset: DatasetId): Promise<v
 }
 
 /**
- * Unmounts. Where the copy is in use the kernel refuses, and the copy stays mounted. What the kernel does not count, such
- * as a container's own mount of the same data, is looked for afterwards, and then it is mounted again.
+ * Unmounts. Where the copy is in use the kernel refuses, and the copy stays mounted. What the kernel does not
+ * count, such as a container's own mount of the same data, is looked for afterwards, and then it is mounted
+ * again.
  */
 export async function unmountCopy(context: Context, dataset: DatasetId): Promise<void> {
   const state = await requireCopy(context, dataset);

@@ -1,10 +1,10 @@
-import { runProgram, tryProgram } from "../directory/programs.ts";
+import { runProgram, tryProgram } from "../programs.ts";
 import type { Context } from "./layout.ts";
 import { linesOf } from "./subvolumes.ts";
 
 /**
- * Whether the file system keeps account of its subvolumes, after it has been told to if that is wished. It is a property
- * of the whole file system and stays on; each change of shared data costs a little more with it.
+ * Whether the file system keeps account of its subvolumes, after it has been told to if that is wished. It is
+ * a property of the whole file system and stays on; each change of shared data costs a little more with it.
  */
 export async function prepareQuota(
   context: Pick<Context, "commands" | "root">,
@@ -18,8 +18,8 @@ export async function prepareQuota(
 }
 
 /**
- * Limits the bytes that can be reached in a subvolume, or lifts the limit. What it shares with snapshots counts, the
- * snapshots themselves do not.
+ * Limits the bytes that can be reached in a subvolume, or lifts the limit. What it shares with snapshots
+ * counts, the snapshots themselves do not.
  */
 export async function limitSize(
   context: Context,

@@ -1,15 +1,16 @@
 import type { Abort, ByteStream, ReceiveRequest } from "@flocker/core";
 import { ProblemError } from "@flocker/core";
 
-import { noSpace, refuse, tellsOfNoSpace } from "../directory/problems.ts";
-import { lend, programFailed, tryProgram } from "../directory/programs.ts";
+import { noSpace, refuse, tellsOfNoSpace } from "../problems.ts";
+import { lend, programFailed, tryProgram } from "../programs.ts";
 import { findCopy, placeCopy, writeState } from "./copies.ts";
 import { dataPath, mountPath, snapshotFolder, snapshotName, type Context } from "./layout.ts";
 import { lookAtMountPoint, readMountView } from "./mounts.ts";
 import { discard, discardStaged, makeStaging } from "./removal.ts";
 import { corrupt, guardStream, interrupted, readable, type StreamHeader } from "./send-stream.ts";
 import { adopt } from "./snapshots.ts";
-import { heldSnapshot, sameRecord, type CopyState, type StoredSnapshot } from "./state.ts";
+import { sameRecord } from "../stored-state.ts";
+import { heldSnapshot, type CopyState, type StoredSnapshot } from "./state.ts";
 import { showSubvolume, snapshotSubvolume } from "./subvolumes.ts";
 
 interface Receiving {
@@ -21,9 +22,9 @@ interface Receiving {
 }
 
 /**
- * Takes a stream into a copy. The snapshot is received into the staging area, beside the old copy; one rename then makes
- * it valid. A received snapshot is never made writable: that would take its identity away. It stays as the base of the
- * next increment, and the data are a snapshot of it, made when the copy is mounted.
+ * Takes a stream into a copy. The snapshot is received into the staging area, beside the old copy; one rename
+ * then makes it valid. A received snapshot is never made writable: that would take its identity away. It
+ * stays as the base of the next increment, and the data are a snapshot of it, made when the copy is mounted.
  */
 export async function receiveStream(
   context: Context,
@@ -163,7 +164,10 @@ function receiveFailed(
   return corrupt(`btrfs receive says: ${said}`);
 }
 
-/** Proves that what came out is the snapshot, made from the very base that the copy is at, and makes it durable. */
+/**
+ * Proves that what came out is the snapshot, made from the very base that the copy is at, and makes it
+ * durable.
+ */
 async function verify(receiving: Receiving, before: CopyState | null): Promise<StoredSnapshot> {
   const { context, request, staging } = receiving;
   const { guid, name, createdAt } = request.snapshot;
@@ -173,8 +177,8 @@ async function verify(receiving: Receiving, before: CopyState | null): Promise<S
   if (shown.receivedUuid !== guid || !shown.isReadOnly) {
     throw corrupt(`what came out of it is snapshot ${shown.receivedUuid ?? "none"} and not ${guid}`);
   }
-  // The btrfs program looks for the base by its identity in the whole file system. Where there are several, as after
-  // somebody's own backup, it may take one that is not ours, and only this tells.
+  // The btrfs program looks for the base by its identity in the whole file system. Where there are several,
+  // as after somebody's own backup, it may take one that is not ours, and only this tells.
   const base = request.base === null ? null : before === null ? null : heldSnapshot(before);
   if (shown.parentUuid !== (base?.uuid ?? null)) {
     throw wrongBase(
@@ -182,7 +186,8 @@ async function verify(receiving: Receiving, before: CopyState | null): Promise<S
       "btrfs took another subvolume of this file system for the base, which has the same identity",
     );
   }
-  // The program leaves data in memory only. Making a snapshot writes out those of this subvolume, and no others.
+  // The program leaves data in memory only. Making a snapshot writes out those of this subvolume, and no
+  // others.
   const flush = `${staging}/flush`;
   await snapshotSubvolume(context, doing, path, flush, { readOnly: false });
   await discardStaged(context, flush);

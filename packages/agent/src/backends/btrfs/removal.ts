@@ -1,12 +1,12 @@
 import { ProblemError } from "@flocker/core";
 
-import { programFailed, runProgram, tryProgram } from "../directory/programs.ts";
+import { programFailed, runProgram, tryProgram } from "../programs.ts";
 import type { Context } from "./layout.ts";
 import { subvolumeInode } from "./subvolumes.ts";
 
 /**
- * Removes something of the staging area, with the subvolumes in it. It may be a subvolume itself. Only our own few
- * folders are walked through: what lies in a subvolume goes with it.
+ * Removes something of the staging area, with the subvolumes in it. It may be a subvolume itself. Only our
+ * own few folders are walked through: what lies in a subvolume goes with it.
  */
 export async function removeStaged(context: Context, path: string): Promise<void> {
   const { files } = context;
@@ -42,7 +42,9 @@ async function innerSubvolumes(context: Context, path: string): Promise<string[]
   return stdout.split("\0").filter((each) => each !== "");
 }
 
-/** Like {@link removeStaged}, for what nobody waits for: a failure is logged, and the next start tries again. */
+/**
+ * Like {@link removeStaged}, for what nobody waits for: a failure is logged, and the next start tries again.
+ */
 export async function discardStaged(context: Context, path: string): Promise<void> {
   try {
     await removeStaged(context, path);

@@ -1,13 +1,13 @@
 import type { Abort, ByteStream } from "@flocker/core";
 import { ProblemError } from "@flocker/core";
 
-import { refuse } from "../directory/problems.ts";
+import { refuse } from "../problems.ts";
 
 /*
- * The format of `btrfs send`, version 1: a magic text and the version, then commands. A command is the length of its
- * attributes (4 bytes), its kind (2 bytes), and a CRC-32C of all of it (4 bytes), in little endian; an attribute is its
- * kind (2 bytes), its length (2 bytes) and its bytes. The first command names the snapshot; the last says that the
- * stream is whole. https://btrfs.readthedocs.io/en/latest/dev/dev-send-stream.html
+ * The format of `btrfs send`, version 1: a magic text and the version, then commands. A command is the length
+ * of its attributes (4 bytes), its kind (2 bytes), and a CRC-32C of all of it (4 bytes), in little endian; an
+ * attribute is its kind (2 bytes), its length (2 bytes) and its bytes. The first command names the snapshot;
+ * the last says that the stream is whole. https://btrfs.readthedocs.io/en/latest/dev/dev-send-stream.html
  */
 const magic = Buffer.from("btrfs-stream\0");
 const streamHeaderBytes = magic.length + 4;
@@ -27,9 +27,9 @@ export interface StreamHeader {
 }
 
 /**
- * Passes a send stream on once its first command has been checked, and fails where it does not end properly. The btrfs
- * program checks every command's checksum, but to it the end of its input is a good end: a stream that was cut off
- * between two commands would become a snapshot that lacks files.
+ * Passes a send stream on once its first command has been checked, and fails where it does not end properly.
+ * The btrfs program checks every command's checksum, but to it the end of its input is a good end: a stream
+ * that was cut off between two commands would become a snapshot that lacks files.
  */
 export async function* guardStream(
   source: ByteStream,

@@ -1,8 +1,8 @@
 import type { Abort, SendRequest, SendStream } from "@flocker/core";
 import type { ProblemError } from "@flocker/core";
 
-import { refuse } from "../directory/problems.ts";
-import { streamProgram } from "../directory/programs.ts";
+import { refuse } from "../problems.ts";
+import { streamProgram } from "../programs.ts";
 import { requireCopy } from "./copies.ts";
 import type { Context } from "./layout.ts";
 import { corrupt, readHeader } from "./send-stream.ts";
@@ -10,7 +10,10 @@ import { pathOf } from "./snapshots.ts";
 import type { CopyState, StoredSnapshot } from "./state.ts";
 import { showSubvolume } from "./subvolumes.ts";
 
-/** Opens the stream of a snapshot. It is checked to be of the snapshot that was asked for before any of it leaves. */
+/**
+ * Opens the stream of a snapshot. It is checked to be of the snapshot that was asked for before any of it
+ * leaves.
+ */
 export async function openSend(context: Context, request: SendRequest, abort: Abort): Promise<SendStream> {
   const { dataset } = request;
   const state = await requireCopy(context, dataset);

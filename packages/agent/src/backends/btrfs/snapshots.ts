@@ -1,17 +1,18 @@
 import type { DatasetId, Snapshot } from "@flocker/core";
 
-import { refuse } from "../directory/problems.ts";
-import { runProgram } from "../directory/programs.ts";
+import { refuse } from "../problems.ts";
+import { runProgram } from "../programs.ts";
 import { materialize, requireLiveCopy, writeState } from "./copies.ts";
 import { dataPath, copyFolder, snapshotFolder, snapshotName, snapshotPath, type Context } from "./layout.ts";
 import { lookAtMountPoint, readMountView, requireUnmounted } from "./mounts.ts";
 import { discard, discardStaged, makeStaging } from "./removal.ts";
-import { heldSnapshot, publicSnapshot, type StoredSnapshot } from "./state.ts";
+import { publicSnapshot } from "../stored-state.ts";
+import { heldSnapshot, type StoredSnapshot } from "./state.ts";
 import { showSubvolume, snapshotSubvolume } from "./subvolumes.ts";
 
 /**
- * Takes a snapshot, of a mounted copy as well. An unmounted copy is exactly its snapshot afterwards, and its writable
- * subvolume is given up until it is mounted again.
+ * Takes a snapshot, of a mounted copy as well. An unmounted copy is exactly its snapshot afterwards, and its
+ * writable subvolume is given up until it is mounted again.
  */
 export async function takeSnapshot(context: Context, dataset: DatasetId, name: string): Promise<Snapshot> {
   const doing = `Taking a snapshot of dataset ${dataset}`;
@@ -20,7 +21,8 @@ export async function takeSnapshot(context: Context, dataset: DatasetId, name: s
   if (existing !== undefined) return publicSnapshot(existing);
   const isMounted = lookAtMountPoint(context, await readMountView(context), dataset).kind === "mounted";
   if (!isMounted) await requireUnmounted(context, before, doing);
-  // A snapshot straight of a received one would inherit its identity, so it goes through a writable subvolume.
+  // A snapshot straight of a received one would inherit its identity, so it goes through a writable
+  // subvolume.
   const state = before.data === null ? await materialize(context, before) : before;
   await requireNothingNested(context, doing, dataset);
   const staging = await makeStaging(context);
@@ -53,8 +55,8 @@ export async function adopt(
 }
 
 /**
- * Throws where somebody has made subvolumes inside the data: a snapshot holds empty folders in their place, so a move
- * would lose them.
+ * Throws where somebody has made subvolumes inside the data: a snapshot holds empty folders in their place,
+ * so a move would lose them.
  */
 async function requireNothingNested(context: Context, doing: string, dataset: DatasetId): Promise<void> {
   const path = dataPath(context, dataset);

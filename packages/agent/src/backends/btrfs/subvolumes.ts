@@ -1,7 +1,7 @@
 import type { ProblemError } from "@flocker/core";
 
-import { refuse } from "../directory/problems.ts";
-import { runProgram, streamProgram } from "../directory/programs.ts";
+import { refuse } from "../problems.ts";
+import { runProgram, streamProgram } from "../programs.ts";
 import type { Context } from "./layout.ts";
 
 /** The inode number of a subvolume's own folder, which nothing else has. */
@@ -30,8 +30,8 @@ export async function createSubvolume(context: Context, doing: string, path: str
 }
 
 /**
- * Makes a snapshot of a subvolume. The kernel writes out all data of the source first, and both are durable when this
- * returns.
+ * Makes a snapshot of a subvolume. The kernel writes out all data of the source first, and both are durable
+ * when this returns.
  */
 export async function snapshotSubvolume(
   context: Context,

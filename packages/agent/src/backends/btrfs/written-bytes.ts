@@ -5,8 +5,8 @@ import type { Context } from "./layout.ts";
 const enoughBytes = 1024 ** 4;
 
 /**
- * How many bytes of a subvolume have been written after a generation, as far as they are still there. It costs as much as
- * has changed; the program first lets the file system write out what is in memory.
+ * How many bytes of a subvolume have been written after a generation, as far as they are still there. It
+ * costs as much as has changed; the program first lets the file system write out what is in memory.
  */
 export async function bytesWrittenSince(context: Context, path: string, generation: number): Promise<number> {
   // The program also counts what is of the asked generation itself.

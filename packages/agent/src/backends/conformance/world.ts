@@ -168,7 +168,10 @@ export function value<Value>(result: Result<Value>): Value {
   return result.value;
 }
 
-/** That a result is a problem of one of these codes, and one that a person can do something with. Gives its message. */
+/**
+ * That a result is a problem of one of these codes, and one that a person can do something with. Gives its
+ * message.
+ */
 export function refused(result: Result<unknown>, ...codes: readonly ProblemCode[]): string {
   assert.ok(!result.ok, `it is refused with ${codes.join(" or ")}`);
   const { code, message, remedy } = result.problem;

@@ -1,7 +1,7 @@
 import type { Commands } from "@flocker/core";
 
-import { refuse } from "./problems.ts";
-import { tryProgram } from "./programs.ts";
+import { refuse } from "../problems.ts";
+import { tryProgram } from "../programs.ts";
 
 /** What the `tar` of this machine can do. */
 export interface TarFeatures {
@@ -38,7 +38,10 @@ export async function probeTar(commands: Commands): Promise<TarFeatures> {
   return { acls: acls.exitCode === 0 && acls.stderr === "" };
 }
 
-/** Writes an archive of the paths on its standard input (each closed by a NUL, relative to the working folder). */
+/**
+ * Writes an archive of the paths on its standard input (each closed by a NUL, relative to the working
+ * folder).
+ */
 export function createArguments(features: TarFeatures): string[] {
   return [
     "tar",
@@ -60,8 +63,8 @@ export function createArguments(features: TarFeatures): string[] {
 }
 
 /**
- * Extracts the archive on its standard input into the working folder. The owner is always set: where that is not
- * allowed, tar fails, and a copy with other owners is never taken for the same.
+ * Extracts the archive on its standard input into the working folder. The owner is always set: where that is
+ * not allowed, tar fails, and a copy with other owners is never taken for the same.
  */
 export function extractArguments(features: TarFeatures): string[] {
   return [

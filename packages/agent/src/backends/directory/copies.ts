@@ -1,9 +1,9 @@
 import type { CopyRecord, DatasetId, UnreadableCopy } from "@flocker/core";
 import { ProblemError } from "@flocker/core";
 
-import { errorCode, replaceFile, temporarySuffix } from "./files.ts";
+import { errorCode, replaceFile, temporarySuffix } from "../files.ts";
 import { copyFolder, stateFile, treeFolder, type Context } from "./layout.ts";
-import { problemOf, refuse } from "./problems.ts";
+import { problemOf, refuse } from "../problems.ts";
 import { discardStaged, makeStaging, moveToStaging } from "./removal.ts";
 import { formatState, parseState, type CopyState } from "./state.ts";
 
@@ -14,8 +14,8 @@ export type Found =
   | { readonly kind: "absent" };
 
 /**
- * Reads one copy from the disk. Only the system's clear word that there is no folder of that name makes it absent, and
- * only while the folder of all copies is there.
+ * Reads one copy from the disk. Only the system's clear word that there is no folder of that name makes it
+ * absent, and only while the folder of all copies is there.
  */
 export async function findCopy(context: Context, dataset: DatasetId): Promise<Found> {
   const folder = copyFolder(context, dataset);
@@ -94,7 +94,10 @@ export async function writeState(context: Context, state: CopyState): Promise<vo
   await replaceFile(context.files, folder, stateFile, formatState(state));
 }
 
-/** Builds a whole new copy in the staging area and moves it to its place in one step. Null makes an empty tree. */
+/**
+ * Builds a whole new copy in the staging area and moves it to its place in one step. Null makes an empty
+ * tree.
+ */
 export async function placeNewCopy(
   context: Context,
   state: CopyState,
@@ -138,7 +141,9 @@ export function newState(record: CopyRecord, maximumSizeBytes: number | null): C
   };
 }
 
-/** Removes what a crash has left in a copy's folder: trees, manifests and files that the state does not name. */
+/**
+ * Removes what a crash has left in a copy's folder: trees, manifests and files that the state does not name.
+ */
 export async function tidyCopy(context: Context, dataset: DatasetId): Promise<void> {
   const found = await findCopy(context, dataset);
   // What cannot be understood may be somebody's only copy.

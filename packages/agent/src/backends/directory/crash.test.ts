@@ -16,8 +16,9 @@ import {
   value,
   World,
 } from "../conformance/world.ts";
-import { nodeFiles, replaceFile, type Files } from "./files.ts";
-import { directoryHarness, fastFolder, newLife, type DirectoryNode } from "./testing/directory-harness.ts";
+import { nodeFiles, replaceFile, type Files } from "../files.ts";
+import { newLife } from "../testing/life.ts";
+import { directoryHarness, fastFolder, type DirectoryNode } from "./testing/directory-harness.ts";
 
 /** One method, tried with a death of the agent before each of its operations. */
 interface Scene {

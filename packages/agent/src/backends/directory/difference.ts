@@ -11,7 +11,10 @@ export interface Difference {
   readonly estimatedBytes: number;
 }
 
-/** What a receiver at the base must do about one path, in this order: remove it, make the folder anew, take it. */
+/**
+ * What a receiver at the base must do about one path, in this order: remove it, make the folder anew, take
+ * it.
+ */
 export interface PathChange {
   readonly path: Buffer;
   readonly remove: boolean;
@@ -125,9 +128,10 @@ interface RacyFrom {
 }
 
 /**
- * Whether an entry is the same in both manifests. The kernel stamps changes with a clock that stands still for some
- * milliseconds, and old file systems with one that stands still for a second: what was changed so shortly before the
- * base was listed may have been changed again within the same tick, so it counts as changed (as in git's index).
+ * Whether an entry is the same in both manifests. The kernel stamps changes with a clock that stands still
+ * for some milliseconds, and old file systems with one that stands still for a second: what was changed so
+ * shortly before the base was listed may have been changed again within the same tick, so it counts as
+ * changed (as in git's index).
  */
 function isSame(step: Step, racyFrom: RacyFrom): boolean {
   if (step.before === undefined || step.now === undefined) return false;

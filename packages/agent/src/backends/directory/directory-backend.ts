@@ -17,16 +17,17 @@ import { parseDatasetId } from "@flocker/core";
 import { probeTar, type TarFeatures } from "./archive.ts";
 import { newState, placeNewCopy, requireCopy, requireLiveCopy, tidyCopy, writeState } from "./copies.ts";
 import { discoverCopies, listDatasets } from "./discovery.ts";
-import { nodeFiles, type Files } from "./files.ts";
-import { copyFolder, layoutOf, mapConcurrently, serializer, type Context } from "./layout.ts";
-import { lockStorage } from "./lock.ts";
+import { nodeFiles, type Files } from "../files.ts";
+import { mapConcurrently, serializer } from "../concurrency.ts";
+import { copyFolder, layoutOf, type Context } from "./layout.ts";
+import { lockStorage } from "../lock.ts";
 import { mountCopy, requireUnmounted, unmountCopy } from "./mounts.ts";
-import { attempt, refuse } from "./problems.ts";
+import { attempt, refuse } from "../problems.ts";
 import { receiveStream } from "./receive.ts";
 import { discardStaged, moveToStaging, removeStaged } from "./removal.ts";
 import { openSend } from "./send.ts";
 import { forgetSnapshots, takeSnapshot } from "./snapshots.ts";
-import { sameRecord } from "./state.ts";
+import { sameRecord } from "../stored-state.ts";
 
 /** Where the backend keeps copies and mounts them, and the doors it uses. */
 export interface DirectoryBackendOptions {
@@ -49,12 +50,14 @@ export interface DirectoryBackend extends Backend {
 }
 
 /**
- * Opens a storage folder as a backend of plain folders, which needs no privileges. What it cannot do, it says: snapshots
- * are taken only while unmounted, an interrupted receive starts again, the maximum size is recorded and not enforced.
- * Mount points are symlinks; they outlive a reboot. Sockets are not copied, and device files only where the agent runs
- * as root. Whether a copy is in use by processes of other users is visible to root only.
+ * Opens a storage folder as a backend of plain folders, which needs no privileges. What it cannot do, it
+ * says: snapshots are taken only while unmounted, an interrupted receive starts again, the maximum size is
+ * recorded and not enforced. Mount points are symlinks; they outlive a reboot. Sockets are not copied, and
+ * device files only where the agent runs as root. Whether a copy is in use by processes of other users is
+ * visible to root only.
  *
- * Problems: `store-locked` where another agent uses the folder, `storage-unreadable` where it cannot be read or made.
+ * Problems: `store-locked` where another agent uses the folder, `storage-unreadable` where it cannot be read
+ * or made.
  */
 export async function openDirectoryBackend(
   options: DirectoryBackendOptions,
@@ -75,8 +78,8 @@ export async function openDirectoryBackend(
     await files.makeFolders(layout.copies);
     await files.makeFolders(layout.staging);
     await files.makeFolders(layout.mountRoot);
-    // Through the symlinks, programs of any user come to the data, whose own permissions decide; but nobody else can list
-    // the copies or reach what is being built.
+    // Through the symlinks, programs of any user come to the data, whose own permissions decide; but nobody
+    // else can list the copies or reach what is being built.
     await files.chmod(layout.copies, 0o711);
     await files.chmod(layout.staging, 0o700);
     await files.syncFolder(layout.root);

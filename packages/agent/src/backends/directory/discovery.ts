@@ -2,10 +2,12 @@ import type { Capacity, DatasetId, Discovery, ObservedCopy, Result, UnreadableCo
 import { isUuid, ProblemError } from "@flocker/core";
 
 import { findCopy, storageUnreadable } from "./copies.ts";
-import { mapConcurrently, mountPath, type Context } from "./layout.ts";
+import { mapConcurrently } from "../concurrency.ts";
+import { mountPath, type Context } from "./layout.ts";
 import { lookAtMountPoint } from "./mounts.ts";
-import { problemOf } from "./problems.ts";
-import { publicSnapshot, type CopyState } from "./state.ts";
+import { problemOf } from "../problems.ts";
+import { publicSnapshot } from "../stored-state.ts";
+import type { CopyState } from "./state.ts";
 
 const concurrency = 16;
 

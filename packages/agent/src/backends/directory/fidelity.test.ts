@@ -161,7 +161,9 @@ test("whatever is done to a tree, every move by increments brings exactly it", a
   await fc.assert(property, { numRuns: Number(process.env["FIDELITY_RUNS"] ?? 4), endOnFailure: true });
 });
 
-/** One dataset on A that is sent whole to B, changed, and sent as an increment; both times B must be equal. */
+/**
+ * One dataset on A that is sent whole to B, changed, and sent as an increment; both times B must be equal.
+ */
 async function twoSteps(first: (tree: string) => void, second: (tree: string) => void): Promise<void> {
   await withWorld(async (world, [a, b]) => {
     assert.ok(a !== undefined && b !== undefined);

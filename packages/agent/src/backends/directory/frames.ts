@@ -4,11 +4,12 @@ import Type from "typebox";
 import { Compile } from "typebox/compile";
 import { crc32 } from "node:zlib";
 
-import { refuse } from "./problems.ts";
+import { refuse } from "../problems.ts";
 
 /**
- * The stream of a directory copy: the line `flocker-directory 1`, then frames. A frame is one byte of kind, four bytes
- * of length, four bytes of CRC-32 over all contents up to and with this frame's (both big-endian), and the content.
+ * The stream of a directory copy: the line `flocker-directory 1`, then frames. A frame is one byte of kind,
+ * four bytes of length, four bytes of CRC-32 over all contents up to and with this frame's (both big-endian),
+ * and the content.
  *
  *     H  the header, JSON; the first frame
  *     D  paths to remove from the base, each closed by a NUL; any number of frames

@@ -50,7 +50,10 @@ interface Parts {
   readonly archive?: Buffer;
 }
 
-/** Sends an increment made by hand, and asserts that it is refused as corrupt and has changed nothing anywhere. */
+/**
+ * Sends an increment made by hand, and asserts that it is refused as corrupt and has changed nothing
+ * anywhere.
+ */
 async function isHarmless({ world, target, dataset, base, outside }: Attack, parts: Parts): Promise<void> {
   const snapshot = { guid: randomUUID(), name: "evil", createdAt: 1 };
   const frames = new FrameWriter();

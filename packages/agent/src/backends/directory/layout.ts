@@ -1,7 +1,8 @@
 import type { Clock, Commands, DatasetId, Ids, Log } from "@flocker/core";
 import { join } from "node:path";
 
-import type { Files } from "./files.ts";
+import type { Exclusively } from "../concurrency.ts";
+import type { Files } from "../files.ts";
 
 /**
  * Where everything lies below the backend's root:
@@ -27,7 +28,7 @@ export interface Context extends Layout {
   readonly ids: Ids;
   readonly log: Log | undefined;
   /** Runs steps that change a copy one after the other. */
-  readonly exclusively: <Value>(dataset: DatasetId, steps: () => Promise<Value>) => Promise<Value>;
+  readonly exclusively: Exclusively<DatasetId>;
 }
 
 export const stateFile = "copy.json";
@@ -55,38 +56,4 @@ export function manifestFile(layout: Layout, dataset: DatasetId, guid: string): 
 /** Where a copy is mounted. */
 export function mountPath(layout: Layout, dataset: DatasetId): string {
   return join(layout.mountRoot, dataset);
-}
-
-/** Runs steps under the same key one after the other, and those under different keys side by side. */
-export function serializer(): Context["exclusively"] {
-  const tails = new Map<string, Promise<unknown>>();
-  return async (key, steps) => {
-    const before = tails.get(key);
-    const mine = (async () => {
-      // An error of the step before was answered to whoever asked for it.
-      await before?.catch(() => undefined);
-      return await steps();
-    })();
-    tails.set(key, mine);
-    try {
-      return await mine;
-    } finally {
-      if (tails.get(key) === mine) tails.delete(key);
-    }
-  };
-}
-
-/** Applies a function to all items, at most so many at a time, and keeps their order. */
-export async function mapConcurrently<Item, Value>(
-  items: readonly Item[],
-  concurrency: number,
-  apply: (item: Item) => Promise<Value>,
-): Promise<Value[]> {
-  const values: Value[] = [];
-  const work = items.entries();
-  const worker = async (): Promise<void> => {
-    for (const [index, item] of work) values[index] = await apply(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, worker));
-  return values;
 }

@@ -1,20 +1,20 @@
 import { createHash } from "node:crypto";
 
 import type { Context } from "./layout.ts";
-import { refuse } from "./problems.ts";
-import { streamProgram } from "./programs.ts";
+import { refuse } from "../problems.ts";
+import { streamProgram } from "../programs.ts";
 
 /**
- * A manifest lists every entry of a tree: what identifies its content everywhere (path, type, mode, owner, size, time,
- * link target), and what tells a change on this node (inode, time of the last status change). Names are bytes, so
- * everything is bytes. It is a sequence of records, each closed by a NUL:
+ * A manifest lists every entry of a tree: what identifies its content everywhere (path, type, mode, owner,
+ * size, time, link target), and what tells a change on this node (inode, time of the last status change).
+ * Names are bytes, so everything is bytes. It is a sequence of records, each closed by a NUL:
  *
  *     flocker-manifest 1 <the file system's clock when the scan began, ns>
  *     <path>//<type> <mode> <uid> <gid> <size> <mtime> <ctime> <inode> <links> <blocks> <target>
  *
- * `//` never occurs in a path, so it ends the path even where a name has line breaks or blanks. Records are sorted by
- * bytes, which sorts by path. The tree itself has the path "". Sockets are left out: a socket without its process is
- * nothing.
+ * `//` never occurs in a path, so it ends the path even where a name has line breaks or blanks. Records are
+ * sorted by bytes, which sorts by path. The tree itself has the path "". Sockets are left out: a socket
+ * without its process is nothing.
  */
 const entryFormat = "%P//%y %m %U %G %s %T@ %C@ %i %n %b %l\\0";
 const formatName = "flocker-manifest 1";
@@ -40,8 +40,8 @@ export interface ManifestEntry {
 
 export interface ManifestSummary {
   /**
-   * SHA-256 over what is the same on every node that holds this tree. It covers contents by size and time only: the
-   * bytes themselves are covered by the check sums of the stream that brought them.
+   * SHA-256 over what is the same on every node that holds this tree. It covers contents by size and time
+   * only: the bytes themselves are covered by the check sums of the stream that brought them.
    */
   readonly digest: string;
   readonly entries: number;

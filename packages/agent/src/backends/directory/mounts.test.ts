@@ -140,7 +140,10 @@ async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
 }
 
-/** How a program can use a copy: each prints a line once it does, and then waits. A text says why it cannot be tried. */
+/**
+ * How a program can use a copy: each prints a line once it does, and then waits. A text says why it cannot be
+ * tried.
+ */
 const uses: Readonly<Record<string, (scene: Scene) => ChildProcess | string>> = {
   "an open file": ({ place }) =>
     spawn("sh", ["-c", `exec 3>"${place}/file"; echo ready; exec sleep 1000`], {

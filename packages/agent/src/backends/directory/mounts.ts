@@ -1,10 +1,10 @@
 import type { DatasetId } from "@flocker/core";
 
 import { requireCopy, requireLiveCopy, writeState } from "./copies.ts";
-import { errorCode } from "./files.ts";
-import { findHolders, formatHolders } from "./holders.ts";
+import { errorCode } from "../files.ts";
+import { findHolders, formatHolders } from "../holders.ts";
 import { manifestFile, mountPath, treeFolder, type Context } from "./layout.ts";
-import { refuse } from "./problems.ts";
+import { refuse } from "../problems.ts";
 import type { CopyState } from "./state.ts";
 
 /** What is at a copy's mount point. */
@@ -48,8 +48,8 @@ export async function mountCopy(context: Context, dataset: DatasetId): Promise<v
 }
 
 /**
- * Unmounts: takes the symlink away, so that nothing new can be opened, and then looks for whoever still uses the data.
- * If there is anybody, the symlink is put back.
+ * Unmounts: takes the symlink away, so that nothing new can be opened, and then looks for whoever still uses
+ * the data. If there is anybody, the symlink is put back.
  */
 export async function unmountCopy(context: Context, dataset: DatasetId): Promise<void> {
   const state = await requireCopy(context, dataset);
@@ -59,7 +59,7 @@ export async function unmountCopy(context: Context, dataset: DatasetId): Promise
     await context.files.unlink(mountPath(context, dataset));
     await context.files.syncFolder(context.mountRoot);
   }
-  const holders = await findHolders(context, treeFolder(context, dataset, state.tree));
+  const holders = await findHolders({ tree: treeFolder(context, dataset, state.tree) });
   if (holders.length > 0) {
     if (point.kind === "mounted") await putSymlink(context, dataset, state.tree);
     throw refuse(
@@ -72,8 +72,8 @@ export async function unmountCopy(context: Context, dataset: DatasetId): Promise
 }
 
 /**
- * Makes sure that a copy is unmounted and that nobody uses it. It may have lost its symlink while in use, so the absence
- * of that alone proves nothing. Gives the state as it is then.
+ * Makes sure that a copy is unmounted and that nobody uses it. It may have lost its symlink while in use, so
+ * the absence of that alone proves nothing. Gives the state as it is then.
  */
 export async function requireUnmounted(
   context: Context,
@@ -117,8 +117,8 @@ function occupied(context: Context, dataset: DatasetId, what: string): Error {
 }
 
 /**
- * Waits until the clock of status changes has certainly moved on since the snapshot was listed, so that no write after
- * the mount looks like one from before.
+ * Waits until the clock of status changes has certainly moved on since the snapshot was listed, so that no
+ * write after the mount looks like one from before.
  */
 async function outwaitClockTick(context: Context, dataset: DatasetId, guid: string): Promise<void> {
   let listedAtMs: number;

@@ -7,17 +7,19 @@ import { corrupt, FrameReader, interrupted, type StreamHeader } from "./frames.t
 import { copyFolder, manifestFile, mountPath, treeFolder, type Context } from "./layout.ts";
 import { writeManifest, type ManifestSummary } from "./manifest.ts";
 import { clockTickMs, lookAtMountPoint, requireUnmounted } from "./mounts.ts";
-import { noSpace, refuse, tellsOfNoSpace } from "./problems.ts";
-import { lend, programFailed, runProgram, tryProgram } from "./programs.ts";
+import { noSpace, refuse, tellsOfNoSpace } from "../problems.ts";
+import { lend, programFailed, runProgram, tryProgram } from "../programs.ts";
 import { discardStaged, makeStaging, moveToStaging } from "./removal.ts";
 import { listTree } from "./snapshots.ts";
-import { sameRecord, type CopyState } from "./state.ts";
+import { sameRecord } from "../stored-state.ts";
+import type { CopyState } from "./state.ts";
 import { TarGuard } from "./tar-guard.ts";
 import { TreeChanges } from "./tree-changes.ts";
 
 /**
- * Takes a stream into a copy. The new tree is built in the staging area, beside the old one, with hard links to what
- * stays the same; one rename of the state file then makes it the valid one. The old tree is only read until then.
+ * Takes a stream into a copy. The new tree is built in the staging area, beside the old one, with hard links
+ * to what stays the same; one rename of the state file then makes it the valid one. The old tree is only read
+ * until then.
  */
 export async function receiveStream(
   context: Context,
@@ -124,7 +126,9 @@ async function finishIfHeld(
   return true;
 }
 
-/** Builds the tree of the snapshot in the staging area, durably, and proves that it is the one that was sent. */
+/**
+ * Builds the tree of the snapshot in the staging area, durably, and proves that it is the one that was sent.
+ */
 async function build(receiving: Receiving, before: CopyState | null, stream: ByteStream): Promise<Built> {
   const { context, request, staging } = receiving;
   const doing = `Receiving dataset ${request.dataset}`;
@@ -249,8 +253,9 @@ async function switchOver(
 }
 
 /**
- * After the switch: removes the old tree and lists the new one again. The files that both trees shared got a new time
- * of status change by the last link's removal, and with the old list they would all look changed to the next transfer.
+ * After the switch: removes the old tree and lists the new one again. The files that both trees shared got a
+ * new time of status change by the last link's removal, and with the old list they would all look changed to
+ * the next transfer.
  */
 async function clearAfter(context: Context, request: ReceiveRequest, before: CopyState): Promise<void> {
   const { dataset, snapshot } = request;

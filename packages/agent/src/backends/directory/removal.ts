@@ -1,18 +1,18 @@
 import type { Context } from "./layout.ts";
 import { ProblemError } from "@flocker/core";
-import { programFailed, tryProgram } from "./programs.ts";
+import { programFailed, tryProgram } from "../programs.ts";
 
 /**
- * Removes a folder of the staging area with all that is in it, whatever its permissions. Other file systems mounted
- * below are left alone, and then it fails. Files may be shared, as hard links, with a copy that is in use: only the
- * permissions of folders are ever changed.
+ * Removes a folder of the staging area with all that is in it, whatever its permissions. Other file systems
+ * mounted below are left alone, and then it fails. Files may be shared, as hard links, with a copy that is in
+ * use: only the permissions of folders are ever changed.
  */
 export async function removeStaged(context: Context, path: string): Promise<void> {
   const remove = ["rm", "--recursive", "--force", "--one-file-system", "--", path];
   const first = await tryProgram(context.commands, remove);
   if (first.exitCode === 0) return;
-  // Without privileges, what lies in a folder without the permission to write can only be removed after this. It is
-  // done for each folder before find looks into it.
+  // Without privileges, what lies in a folder without the permission to write can only be removed after this.
+  // It is done for each folder before find looks into it.
   await tryProgram(context.commands, [
     "find",
     path,
@@ -23,7 +23,9 @@ export async function removeStaged(context: Context, path: string): Promise<void
   throw programFailed(`Removing ${path}`, remove, second.exitCode, second.stderr);
 }
 
-/** Like {@link removeStaged}, for what nobody waits for: a failure is logged, and the next start tries again. */
+/**
+ * Like {@link removeStaged}, for what nobody waits for: a failure is logged, and the next start tries again.
+ */
 export async function discardStaged(context: Context, path: string): Promise<void> {
   try {
     await removeStaged(context, path);

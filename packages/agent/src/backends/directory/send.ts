@@ -11,9 +11,10 @@ import {
 } from "./difference.ts";
 import { FrameWriter, interrupted } from "./frames.ts";
 import { manifestFile, treeFolder, type Context } from "./layout.ts";
-import { refuse } from "./problems.ts";
-import { streamProgram } from "./programs.ts";
-import { publicSnapshot, type CopyState, type StoredSnapshot } from "./state.ts";
+import { refuse } from "../problems.ts";
+import { streamProgram } from "../programs.ts";
+import { publicSnapshot } from "../stored-state.ts";
+import type { CopyState, StoredSnapshot } from "./state.ts";
 
 /** Opens the stream from the base (null for all) to a snapshot, which the data must still be at. */
 export async function openSend(

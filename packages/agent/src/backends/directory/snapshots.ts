@@ -1,17 +1,17 @@
 import type { DatasetId, Snapshot } from "@flocker/core";
 
 import { requireLiveCopy, writeState } from "./copies.ts";
-import { errorCode, temporarySuffix } from "./files.ts";
+import { errorCode, temporarySuffix } from "../files.ts";
 import { copyFolder, manifestFile, treeFolder, type Context } from "./layout.ts";
 import { writeManifest, type ManifestSummary } from "./manifest.ts";
 import { requireUnmounted } from "./mounts.ts";
-import { runProgram } from "./programs.ts";
-import { publicSnapshot } from "./state.ts";
+import { runProgram } from "../programs.ts";
+import { publicSnapshot } from "../stored-state.ts";
 
 /**
- * Takes a snapshot of an unmounted copy: the list of its entries. The bytes themselves are not kept twice, so a snapshot
- * can be sent only as long as the copy is not mounted again; afterwards it still serves as the base of an incremental
- * transfer.
+ * Takes a snapshot of an unmounted copy: the list of its entries. The bytes themselves are not kept twice, so
+ * a snapshot can be sent only as long as the copy is not mounted again; afterwards it still serves as the
+ * base of an incremental transfer.
  */
 export async function takeSnapshot(context: Context, dataset: DatasetId, name: string): Promise<Snapshot> {
   const doing = `A snapshot of dataset ${dataset}`;

@@ -10,7 +10,7 @@ import { systemClock, systemCommands, systemIds } from "@flocker/host";
 
 import { freshDataset, recordOf, refused, value, World } from "../conformance/world.ts";
 import { openDirectoryBackend } from "./directory-backend.ts";
-import { lockStorage } from "./lock.ts";
+import { lockStorage } from "../lock.ts";
 import { directoryHarness, type DirectoryNode } from "./testing/directory-harness.ts";
 
 async function onOneNode(body: (node: DirectoryNode, world: World) => Promise<void>): Promise<void> {
@@ -61,7 +61,7 @@ test("the lock of a killed agent is free at once", async () => {
   await onOneNode(async (node) => {
     node.stop();
     const script = `
-      const { lockStorage } = await import(${JSON.stringify(new URL("lock.ts", import.meta.url).href)});
+      const { lockStorage } = await import(${JSON.stringify(new URL("../lock.ts", import.meta.url).href)});
       await lockStorage(${JSON.stringify(node.root)});
       console.log("locked");
       setInterval(() => undefined, 1000);

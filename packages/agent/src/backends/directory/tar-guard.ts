@@ -1,4 +1,4 @@
-import type { FilePath } from "./files.ts";
+import type { FilePath } from "../files.ts";
 import { corrupt } from "./frames.ts";
 
 const blockBytes = 512;
@@ -8,11 +8,11 @@ const extensionLimitBytes = 1024 * 1024;
 export type IsSymlink = (path: string) => Promise<boolean>;
 
 /**
- * Passes a tar archive on to `tar`, header by header, once each is known to stay inside the tree. GNU tar protects
- * itself against symlinks of its own archive only; a symlink that an earlier transfer brought would be followed. So
- * every path must be relative, without `..`, and no folder on the way to it may be a symlink, neither one that exists
- * (`isSymlink`) nor one of this archive. Only the kinds of header that our own sender writes are let through, so that
- * there is little for two readers to understand differently.
+ * Passes a tar archive on to `tar`, header by header, once each is known to stay inside the tree. GNU tar
+ * protects itself against symlinks of its own archive only; a symlink that an earlier transfer brought would
+ * be followed. So every path must be relative, without `..`, and no folder on the way to it may be a symlink,
+ * neither one that exists (`isSymlink`) nor one of this archive. Only the kinds of header that our own sender
+ * writes are let through, so that there is little for two readers to understand differently.
  */
 export class TarGuard {
   readonly #isSymlink: IsSymlink;
@@ -102,7 +102,9 @@ export class TarGuard {
     if (type === "2") this.#symlinks.add(inside);
   }
 
-  /** Checks a path as our sender writes it (`./a/b`, folders with a `/` at the end) and gives it without that. */
+  /**
+   * Checks a path as our sender writes it (`./a/b`, folders with a `/` at the end) and gives it without that.
+   */
   async #checkPath(path: string): Promise<string> {
     const inside = path.replace(/\/$/, "").replace(/^\.\/?/, "");
     if (!path.startsWith("./") || (inside !== "" && !isInside(inside))) {
@@ -119,7 +121,9 @@ export class TarGuard {
   }
 }
 
-/** Whether a relative path (as text or latin1 bytes) stays below where it starts and is in its plainest form. */
+/**
+ * Whether a relative path (as text or latin1 bytes) stays below where it starts and is in its plainest form.
+ */
 export function isInside(path: string): boolean {
   return (
     !path.includes("\0") && path.split("/").every((part) => part !== "" && part !== "." && part !== "..")
@@ -185,7 +189,10 @@ function readText(field: Buffer): string {
   return field.toString("latin1", 0, end === -1 ? field.length : end);
 }
 
-/** The records of an extended header: `<length> <key>=<value>\n`, the length in decimal and of the whole record. */
+/**
+ * The records of an extended header: `<length> <key>=<value>\n`, the length in decimal and of the whole
+ * record.
+ */
 function readExtension(data: Buffer): Map<string, string> {
   const records = new Map<string, string>();
   let position = 0;

@@ -1,4 +1,4 @@
-import { errorCode, type FilePath } from "./files.ts";
+import { errorCode, type FilePath } from "../files.ts";
 import { corrupt } from "./frames.ts";
 import { recordSplitter } from "./manifest.ts";
 import type { Context } from "./layout.ts";
@@ -18,7 +18,9 @@ export class TreeChanges {
     this.#tree = tree;
   }
 
-  /** Removes the paths in the content of a D frame. Folders wait until {@link finish}, when they are empty. */
+  /**
+   * Removes the paths in the content of a D frame. Folders wait until {@link finish}, when they are empty.
+   */
   async remove(content: Uint8Array): Promise<void> {
     for (const record of this.#removals.push(content)) {
       const path = await this.#check(record);
@@ -45,8 +47,8 @@ export class TreeChanges {
   }
 
   /**
-   * Makes the folders in the content of an F frame anew and moves their entries over. Only so are all extended
-   * attributes gone that the base had: the archive can add attributes but not take them away.
+   * Makes the folders in the content of an F frame anew and moves their entries over. Only so are all
+   * extended attributes gone that the base had: the archive can add attributes but not take them away.
    */
   async remake(content: Uint8Array): Promise<void> {
     const { files } = this.#context;

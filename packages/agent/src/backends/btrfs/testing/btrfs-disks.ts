@@ -44,7 +44,10 @@ export function makeBtrfsDisk(options: {
   return { folder, dispose: () => disposeOf(home) };
 }
 
-/** Why this machine cannot make such a disk, or undefined. Disks of test runs that were killed are removed on the way. */
+/**
+ * Why this machine cannot make such a disk, or undefined. Disks of test runs that were killed are removed on
+ * the way.
+ */
 export function btrfsImpossible(): string | undefined {
   if (process.getuid?.() !== 0) return "btrfs needs root";
   for (const program of ["mkfs.btrfs", "btrfs", "mount"]) {

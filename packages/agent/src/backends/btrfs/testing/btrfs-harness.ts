@@ -8,7 +8,7 @@ import { ProblemError, type DatasetId } from "@flocker/core";
 import { systemClock, systemIds } from "@flocker/host";
 
 import type { BackendHarness, BackendNode, Release } from "../../conformance.ts";
-import { newLife, type Life } from "../../directory/testing/directory-harness.ts";
+import { newLife, type Life } from "../../testing/life.ts";
 import { openBtrfsBackend, type BtrfsBackend } from "../btrfs-backend.ts";
 import { makeBtrfsDisk, type BtrfsDisk } from "./btrfs-disks.ts";
 

@@ -7,8 +7,8 @@ import { never, requestOf, streamOf } from "../../conformance/world.ts";
 import { openDirectoryBackend } from "../directory-backend.ts";
 
 /**
- * An agent's process for tests that must kill one or run it as another user: opens a storage, receives a stream from a
- * file, and prints the result of each step as a line of JSON.
+ * An agent's process for tests that must kill one or run it as another user: opens a storage, receives a
+ * stream from a file, and prints the result of each step as a line of JSON.
  *
  *     node --conditions=source agent-process.ts <root> <mount root> <dataset> <base or -> <snapshot as JSON> <stream>
  */

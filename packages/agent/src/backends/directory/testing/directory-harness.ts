@@ -5,90 +5,13 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, unlink, writeFile
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
-import type { Abort, Commands, DatasetId } from "@flocker/core";
-import { failure, ProblemError } from "@flocker/core";
-import { systemClock, systemCommands, systemIds } from "@flocker/host";
+import type { DatasetId } from "@flocker/core";
+import { ProblemError } from "@flocker/core";
+import { systemClock, systemIds } from "@flocker/host";
 
 import type { BackendHarness, BackendNode, Release } from "../../conformance.ts";
+import { newLife, type Life } from "../../testing/life.ts";
 import { openDirectoryBackend, type DirectoryBackend } from "../directory-backend.ts";
-import { nodeFiles, type Files } from "../files.ts";
-
-/** The agent's process, as far as the backend can tell: once it is dead, nothing that it asks for happens. */
-export interface Life {
-  readonly files: Files;
-  readonly commands: Commands;
-  /** How many operations it has asked for. */
-  operations(): number;
-  /** Lets it do so many more operations; the next one is not done, and none after it. */
-  dieAfter(operations: number): void;
-  isDead(): boolean;
-  die(): void;
-}
-
-/** A life that ends only when it is told to. */
-export function newLife(): Life {
-  let count = 0;
-  let lastOperation = Number.POSITIVE_INFINITY;
-  const death = new AbortController();
-  const step = (): void => {
-    if (count >= lastOperation) death.abort();
-    if (death.signal.aborted) throw Object.assign(new Error("the agent is dead"), { code: "EIO" });
-    count += 1;
-  };
-  const files: Files = {
-    ...stepping(nodeFiles, step),
-    read: (path) => nodeFiles.read(path),
-    async createFile(path) {
-      step();
-      return stepping(await nodeFiles.createFile(path), step);
-    },
-  };
-  const untilDeath = (abort: Abort | undefined): AbortSignal =>
-    AbortSignal.any(abort instanceof AbortSignal ? [abort, death.signal] : [death.signal]);
-  const commands: Commands = {
-    async run(argv, options) {
-      try {
-        step();
-      } catch {
-        return failure("command-failed", "the agent is dead", "none");
-      }
-      return await systemCommands.run(argv, { ...options, abort: untilDeath(options.abort) });
-    },
-    async *stream(argv, options) {
-      try {
-        step();
-      } catch {
-        throw new ProblemError({ code: "command-failed", message: "the agent is dead", remedy: "none" });
-      }
-      yield* systemCommands.stream(argv, { ...options, abort: untilDeath(options.abort) });
-    },
-  };
-  return {
-    files,
-    commands,
-    operations: () => count,
-    dieAfter: (operations) => {
-      lastOperation = count + operations;
-    },
-    isDead: () => death.signal.aborted,
-    die: () => death.abort(),
-  };
-}
-
-/** The same object, whose every method first takes a step, which may throw. */
-function stepping<Methods extends object>(methods: Methods, step: () => void): Methods {
-  const wrapped = Object.entries(methods).map(([name, method]: [string, (...args: never[]) => unknown]) => [
-    name,
-    // The kernel closes the files of a dead process.
-    name === "close"
-      ? method
-      : async (...args: never[]) => {
-          step();
-          return await method(...args);
-        },
-  ]);
-  return Object.fromEntries(wrapped) as Methods;
-}
 
 /** A node with a directory backend of its own, in a folder of its own. */
 export class DirectoryNode implements BackendNode {
@@ -191,8 +114,8 @@ export class DirectoryNode implements BackendNode {
 }
 
 /**
- * A folder in memory where there is one, for tests that start an agent hundreds of times: on a disk they would mostly
- * wait for it.
+ * A folder in memory where there is one, for tests that start an agent hundreds of times: on a disk they
+ * would mostly wait for it.
  */
 export const fastFolder: string = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
 

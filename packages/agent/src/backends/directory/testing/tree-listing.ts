@@ -1,9 +1,9 @@
 import { spawnSync } from "node:child_process";
 
 /**
- * Everything about a tree that a copy must keep, listed by programs that the backend's own manifest does not depend on
- * (other fields, other order, contents by their checksums). Path → a description; hard links are named by the group's
- * first path.
+ * Everything about a tree that a copy must keep, listed by programs that the backend's own manifest does not
+ * depend on (other fields, other order, contents by their checksums). Path → a description; hard links are
+ * named by the group's first path.
  */
 export function listTree(tree: string): Map<string, string> {
   const listing = new Map<string, string>();
@@ -42,8 +42,8 @@ function output(program: string, args: string[], cwd: string): string {
 }
 
 /**
- * Runs a Python program: Node cannot reach extended attributes, and their own tools are often not installed. Undefined
- * where there is no Python.
+ * Runs a Python program: Node cannot reach extended attributes, and their own tools are often not installed.
+ * Undefined where there is no Python.
  */
 export function python(script: string, ...args: string[]): string | undefined {
   const result = spawnSync("python3", ["-c", script, ...args], { encoding: "utf8" });

@@ -15,7 +15,7 @@ export interface FileWriter {
 }
 
 /**
- * The file operations that the directory backend uses. There is one real body, {@link nodeFiles}; tests wrap it to die
+ * The file operations that the backends use. There is one real body, {@link nodeFiles}; tests wrap it to die
  * at the n-th operation. Every function throws the system's error (with `code`).
  */
 export interface Files {
@@ -112,8 +112,8 @@ export function errorCode(error: unknown): string | undefined {
 }
 
 /**
- * Replaces a small file so that after a crash there is either the old one or the new one: a new file beside it, made
- * durable, takes the name, and then the name is made durable.
+ * Replaces a small file so that after a crash there is either the old one or the new one: a new file beside
+ * it, made durable, takes the name, and then the name is made durable.
  */
 export async function replaceFile(files: Files, folder: string, name: string, text: string): Promise<void> {
   const temporary = `${folder}/${name}${temporarySuffix}`;

@@ -71,7 +71,10 @@ export function programFailed(
 /** A stream that is lent to a program as its standard input. */
 export interface LentInput {
   readonly stream: ByteStream;
-  /** Throws the failure of the source, if it has failed: what the program says about losing its input hides it. */
+  /**
+   * Throws the failure of the source, if it has failed: what the program says about losing its input hides
+   * it.
+   */
   check(): void;
   /** Reads on to the end after the program has ended: a program may see the end of its input before we do. */
   drain(): Promise<void>;

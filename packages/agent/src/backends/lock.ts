@@ -9,9 +9,9 @@ export interface StorageLock {
 }
 
 /**
- * Takes the lock of a root or throws `store-locked`. Node has no file locks of its own; SQLite's exclusive transaction
- * on an otherwise empty database holds one of the kernel, which ends with the process however it ends, and which also
- * keeps a second backend of the same process out.
+ * Takes the lock of a root or throws `store-locked`. Node has no file locks of its own; SQLite's exclusive
+ * transaction on an otherwise empty database holds one of the kernel, which ends with the process however it
+ * ends, and which also keeps a second backend of the same process out.
  */
 export async function lockStorage(root: string): Promise<StorageLock> {
   const path = `${root}/lock`;

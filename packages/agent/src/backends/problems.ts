@@ -3,8 +3,8 @@ import { ProblemError, type Problem, type Result } from "@flocker/core";
 import { errorCode } from "./files.ts";
 
 /**
- * Runs the steps of one method and turns what the system throws into a problem. `doing` begins the message: "Creating
- * the copy of dataset …". Programming mistakes pass through.
+ * Runs the steps of one method and turns what the system throws into a problem. `doing` begins the message:
+ * "Creating the copy of dataset …". Programming mistakes pass through.
  */
 export async function attempt<Value>(doing: string, steps: () => Promise<Value>): Promise<Result<Value>> {
   try {
