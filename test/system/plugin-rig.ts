@@ -3,7 +3,9 @@ import { copyFile, mkdir, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { flockerCommand, LocalProcess, type RunnableNode } from "@flocker/cli/local";
+import type { v2 } from "@flocker/api";
+import { flockerCommand, LocalProcess, pollUntil, type RunnableNode } from "@flocker/cli/local";
+import { systemClock } from "@flocker/host";
 import type { Rig } from "./rig.ts";
 
 /** A plugin's process for one node of a rig. */
@@ -123,6 +125,8 @@ export function call(
         method: "POST",
         headers: options.headers ?? dockerHeaders,
         agent: false,
+        // Otherwise an empty Host would be replaced.
+        setHost: false,
         ...(options.abort === undefined ? {} : { signal: options.abort }),
       },
       (response) => {
@@ -151,3 +155,47 @@ export async function must(
   assert.equal(reply.body["Err"], "");
   return reply.body;
 }
+
+/** The calls of the protocol by short names, for tests that read as stories. */
+export const create = (
+  plugin: Pick<RunnablePlugin, "socket">,
+  name: string,
+  opts?: object,
+): Promise<unknown> => must(plugin, "/VolumeDriver.Create", { Name: name, Opts: opts ?? null });
+export const mount = async (
+  plugin: Pick<RunnablePlugin, "socket">,
+  name: string,
+  id: string,
+): Promise<string> =>
+  String((await must(plugin, "/VolumeDriver.Mount", { Name: name, ID: id }))["Mountpoint"]);
+export const unmount = (plugin: Pick<RunnablePlugin, "socket">, name: string, id: string): Promise<unknown> =>
+  must(plugin, "/VolumeDriver.Unmount", { Name: name, ID: id });
+export const remove = (plugin: Pick<RunnablePlugin, "socket">, name: string): Promise<PluginReply> =>
+  call(plugin, "/VolumeDriver.Remove", { Name: name });
+
+/** What the control service says of a volume; undefined where there is none that is not deleted. */
+export async function datasetNamed(rig: Rig, name: string): Promise<v2.Dataset | undefined> {
+  const answer = await rig.client.api.listDatasets({ query: { name } });
+  assert.equal(answer.status, 200, JSON.stringify(answer.body));
+  return (answer.body as v2.DatasetPage).datasets[0];
+}
+
+/** Waits until the control service says so of a volume. */
+export async function untilDataset(
+  rig: Rig,
+  name: string,
+  what: string,
+  isSo: (dataset: v2.Dataset | undefined) => boolean,
+): Promise<void> {
+  let seen: v2.Dataset | undefined;
+  const result = await pollUntil(systemClock, {
+    waitingFor: `${name} to be ${what}`,
+    timeoutMs: 20_000,
+    ask: async () => (isSo((seen = await datasetNamed(rig, name))) ? true : undefined),
+  });
+  assert.ok(result.ok, `${name} should be ${what}: ${JSON.stringify(seen)}`);
+}
+
+/** Waits until nobody has a lease on a volume. */
+export const untilFree = (rig: Rig, name: string): Promise<void> =>
+  untilDataset(rig, name, "free", (dataset) => dataset?.lease === null);

@@ -35,6 +35,8 @@ export interface ClusterFeedOptions {
   readonly log: Log;
   /** Called whenever the picture has become current (again). */
   readonly onLive: () => void;
+  /** Called with a dataset whenever it was read because something of it had changed. */
+  readonly onChanged: (dataset: string) => void;
   /** Called with the nodes whenever they were read. */
   readonly onNodes: (nodes: readonly v2.Node[]) => void;
 }
@@ -198,6 +200,7 @@ export class ClusterFeed {
       for (let id = rest.pop(); id !== undefined && failed.ok; id = rest.pop()) {
         const read = await this.read(id);
         if (!read.ok) failed = read;
+        else this.#options.onChanged(id);
       }
     };
     await Promise.all(Array.from({ length: Math.min(readsAtOnce, ids.length) }, reader));

@@ -9,6 +9,8 @@ export interface MountUser {
   readonly held: number;
   /** How many are noted and not yet answered. */
   readonly pending: number;
+  /** Of how many of those held it is not noted that the answer was sent. */
+  readonly unsure: number;
   readonly client: MountClient;
 }
 
@@ -26,7 +28,15 @@ export interface MountEntry {
   readonly users: Readonly<Record<string, MountUser>>;
 }
 
+/** A volume that is being removed: the lease on it is the removal's own. */
+export interface Removal {
+  readonly dataset: string;
+  readonly name: string;
+  readonly node: NodeId;
+}
+
 const table = "mounts";
+const removalTable = "removals";
 
 /**
  * The plugin's durable notes of what is in use on this node. A mount is noted before its lease is asked for,
@@ -36,16 +46,22 @@ const table = "mounts";
 export class MountLedger {
   readonly #store: AgentStore;
   readonly #entries = new Map<string, MountEntry>();
+  readonly #removals = new Map<string, Removal>();
   /** Pending mounts of a life of the plugin that has ended: Docker asks for them again, or has given up. */
   readonly #orphans = new Map<string, number>();
 
+  readonly #doubtful = new Set<string>();
+
   constructor(store: AgentStore) {
     this.#store = store;
+    for (const [dataset, value] of store.all(removalTable)) this.#removals.set(dataset, value as Removal);
     for (const [dataset, value] of store.all(table)) {
       const entry = value as MountEntry;
       this.#entries.set(dataset, entry);
-      for (const [id, { pending }] of Object.entries(entry.users))
+      for (const [id, { pending, unsure }] of Object.entries(entry.users)) {
         if (pending > 0) this.#orphans.set(orphanKey(dataset, id), pending);
+        if (unsure > 0) this.#doubtful.add(dataset);
+      }
     }
   }
 
@@ -61,11 +77,19 @@ export class MountLedger {
     return this.entries().filter((entry) => entry.name === name);
   }
 
+  /**
+   * What an earlier life has held without knowing whether the answer arrived: it may have been asked for
+   * again.
+   */
+  doubtful(): readonly MountEntry[] {
+    return this.entries().filter(({ dataset }) => this.#doubtful.has(dataset));
+  }
+
   /** Durably notes that a user asks for a mount. One that an earlier life has noted is taken over. */
   begin(start: Omit<MountEntry, "users">, id: string, client: MountClient): void {
     const before = this.#entries.get(start.dataset);
     const users = before?.users ?? {};
-    const user = users[id] ?? { held: 0, pending: 0, client };
+    const user = users[id] ?? { held: 0, pending: 0, unsure: 0, client };
     const key = orphanKey(start.dataset, id);
     const orphans = this.#orphans.get(key) ?? 0;
     if (orphans > 0) this.#orphans.set(key, orphans - 1);
@@ -78,17 +102,23 @@ export class MountLedger {
   /** Durably notes that a mount is about to be answered. */
   hold(dataset: string, id: string, path: string): void {
     const entry = this.#required(dataset);
-    this.#write({ ...withUser(entry, id, { pending: -1, held: 1 }), path });
+    this.#write({ ...withUser(entry, id, { pending: -1, held: 1, unsure: 1 }), path });
+  }
+
+  /** Notes that the answer of a mount was sent. */
+  confirm(dataset: string, id: string): void {
+    const entry = this.#entries.get(dataset);
+    if (entry !== undefined) this.#write(withUser(entry, id, { pending: 0, held: 0, unsure: -1 }));
   }
 
   /** Durably notes that a mount that was noted has come to nothing. */
   giveUp(dataset: string, id: string): MountEntry {
-    return this.#write(withUser(this.#required(dataset), id, { pending: -1, held: 0 }));
+    return this.#write(withUser(this.#required(dataset), id, { pending: -1, held: 0, unsure: 0 }));
   }
 
   /** Durably notes that a user has unmounted once. */
   letGo(dataset: string, id: string): MountEntry {
-    return this.#write(withUser(this.#required(dataset), id, { pending: 0, held: -1 }));
+    return this.#write(withUser(this.#required(dataset), id, { pending: 0, held: -1, unsure: 0 }));
   }
 
   /** Durably forgets users of whom it is known that they are gone. */
@@ -105,7 +135,7 @@ export class MountLedger {
         const orphans = this.#orphans.get(orphanKey(entry.dataset, id)) ?? 0;
         if (orphans === 0) continue;
         const current = this.#required(entry.dataset);
-        this.#write(withUser(current, id, { pending: -Math.min(orphans, user.pending), held: 0 }));
+        this.#write(withUser(current, id, { pending: -Math.min(orphans, user.pending), held: 0, unsure: 0 }));
       }
     }
     this.#orphans.clear();
@@ -115,6 +145,28 @@ export class MountLedger {
   forget(dataset: string): void {
     this.#store.write([{ table, key: dataset, value: undefined }]);
     this.#entries.delete(dataset);
+    this.#doubtful.delete(dataset);
+  }
+
+  removals(): readonly Removal[] {
+    return [...this.#removals.values()];
+  }
+
+  /** What was noted of a dataset's removal and has not come to its end. */
+  removal(dataset: string): Removal | undefined {
+    return this.#removals.get(dataset);
+  }
+
+  /** Durably notes that a removal takes the lease, before it does. */
+  beginRemoval(removal: Removal): void {
+    this.#store.write([{ table: removalTable, key: removal.dataset, value: removal }]);
+    this.#removals.set(removal.dataset, removal);
+  }
+
+  /** Durably forgets a removal: it has come to its end, and its lease was given back. */
+  endRemoval(dataset: string): void {
+    this.#store.write([{ table: removalTable, key: dataset, value: undefined }]);
+    this.#removals.delete(dataset);
   }
 
   #write(entry: MountEntry): MountEntry {
@@ -138,14 +190,15 @@ export function isUnused(entry: MountEntry): boolean {
 function withUser(
   entry: MountEntry,
   id: string,
-  change: { readonly pending: number; readonly held: number },
+  change: Readonly<Record<"pending" | "held" | "unsure", number>>,
 ): MountEntry {
   const { [id]: user, ...others } = entry.users;
   if (user === undefined) return entry;
   const held = Math.max(0, user.held + change.held);
   const pending = Math.max(0, user.pending + change.pending);
+  const unsure = Math.min(held, Math.max(0, user.unsure + change.unsure));
   const isGone = held === 0 && pending === 0;
-  return { ...entry, users: isGone ? others : { ...others, [id]: { ...user, held, pending } } };
+  return { ...entry, users: isGone ? others : { ...others, [id]: { ...user, held, pending, unsure } } };
 }
 
 function orphanKey(dataset: string, id: string): string {

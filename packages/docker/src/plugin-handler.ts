@@ -35,7 +35,11 @@ function callHandlers(driver: VolumeDriver): Readonly<Record<CallName, CallHandl
       const { Name: name, ID: id = "" } = request.value;
       const mounted = await driver.mount(name, id, call);
       if (!mounted.ok) return mounted;
-      return success({ answer: { Mountpoint: mounted.value }, onLost: () => driver.unmount(name, id) });
+      return success({
+        answer: { Mountpoint: mounted.value },
+        onSent: () => driver.answered(name, id),
+        onLost: () => driver.unmount(name, id),
+      });
     },
     async unmount(path, body) {
       const request = readMountRequest(path, body);

@@ -14,10 +14,11 @@ import {
 import { errorText, paths, pluginMediaType, type CallName, type PluginAnswer } from "./messages.ts";
 import { stopping, type Call } from "./volume-mounts.ts";
 
-/** What a call is answered, and what has to be taken back if the answer cannot be delivered. */
+/** What a call is answered, and what is done when the answer was sent, or could not be. */
 export interface Handled {
   readonly answer: PluginAnswer;
   readonly onLost?: () => Promise<void>;
+  readonly onSent?: () => void;
 }
 
 export type PluginHandler = (
@@ -155,12 +156,11 @@ async function serveCall(
     log.write(quiet.has(path) ? "debug" : "info", "call-refused", { path, problem: handled.problem });
     return send(response, statusOf(handled.problem.code), { Err: errorText(handled.problem) });
   }
-  const { answer, onLost } = handled.value;
+  const { answer, onSent, onLost } = handled.value;
   await send(response, 200, answer);
-  if (onLost !== undefined && !response.writableFinished) {
-    log.write("warn", "answer-lost", { path });
-    await onLost();
-  }
+  if (response.writableFinished) return onSent?.();
+  log.write("warn", "answer-lost", { path });
+  await onLost?.();
 }
 
 /** Docker asks every plugin for every volume that it meets. */

@@ -88,6 +88,10 @@ async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<voi
     random: systemRandom,
     log,
     onLive: () => tidying.ring(),
+    onChanged(dataset) {
+      const entry = ledger.entry(dataset);
+      if (entry !== undefined && picture.volume(dataset)?.lease?.node_id !== entry.node) tidying.ring();
+    },
     onNodes: (nodes) => own.learn(nodes),
   });
   const mounts = new VolumeMounts({ api, feed, picture, ledger, clock, log, era });
@@ -100,6 +104,7 @@ async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<voi
     clock,
     log,
     self: () => own.get(),
+    containersUsing: (volume) => askDocker(volume, configuration),
     defaultSizeBytes: configuration.defaultSizeBytes,
     keepOnRemove: configuration.keepOnRemove,
   });
@@ -165,13 +170,16 @@ async function forgetTheGone(ledger: MountLedger, { configuration, log, era }: P
     }
     const isDockers = Object.values(entry.users).some((user) => user.client === "docker" && user.held > 0);
     if (!isDockers) continue;
-    const options = { socketPath: configuration.dockerSocket, timeoutMs: dockerTimeoutMs };
-    const using = await containersUsing(name, options);
+    const using = await askDocker(name, configuration);
     if (!using.ok) log.write("info", "docker-not-asked", { problem: using.problem });
     if (!using.ok || using.value > 0) continue;
     ledger.dropUsers(dataset, (user) => user.client === "docker" && user.pending === 0);
     log.write("info", "mounts-ended-with-their-containers", { dataset, volume: name });
   }
+}
+
+function askDocker(volume: string, { dockerSocket }: PluginConfiguration): Promise<Result<number>> {
+  return containersUsing(volume, { socketPath: dockerSocket, timeoutMs: dockerTimeoutMs });
 }
 
 function loadPluginCredentials(folder: string, log: Log): Result<CredentialsSource> {

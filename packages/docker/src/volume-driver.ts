@@ -27,6 +27,8 @@ export interface VolumeDriverOptions {
   readonly log: Log;
   /** This machine's node, or why it is not known (yet). */
   readonly self: () => Result<NodeId>;
+  /** How many containers of Docker may be using a volume. */
+  readonly containersUsing: (volume: string) => Promise<Result<number>>;
   /** For volumes that are created without a size; null for no limit. */
   readonly defaultSizeBytes: number | null;
   /** Remove leaves the dataset, as the original did. */
@@ -59,6 +61,7 @@ export class VolumeDriver {
       if (!self.ok) return self;
       const { maximumSizeBytes, metadata } = options.value;
       const body = { name, primary: self.value, maximum_size: maximumSizeBytes, metadata: { ...metadata } };
+      log.write("debug", "volume-creating", { volume: name });
       const created = await this.#persistently(call, () => ask(() => api.createDataset({ body })));
       if (created.ok) {
         log.write("info", "volume-created", { volume: name, dataset: created.value.dataset_id });
@@ -105,9 +108,11 @@ export class VolumeDriver {
     });
   }
 
-  /** Takes back what `mount` has answered, when the answer could not be delivered. */
-  undelivered(name: string, id: string): Promise<void> {
-    return this.unmount(name, id);
+  /** Notes that what `mount` has answered was sent. */
+  answered(name: string, id: string): void {
+    const { ledger } = this.#options;
+    for (const { dataset, users } of ledger.named(name))
+      if (users[id] !== undefined) ledger.confirm(dataset, id);
   }
 
   unmount(name: string, id: string): Promise<void> {
@@ -157,8 +162,30 @@ export class VolumeDriver {
 
   /** Puts leases right that differ from the notes; see `VolumeMounts.tidy`. */
   async tidy(): Promise<void> {
+    await this.#dropDoubtful();
     const { ledger, mounts } = this.#options;
-    for (const { dataset, name } of ledger.entries()) await this.#lanes.run(name, () => mounts.tidy(dataset));
+    const guarded = ledger.removals().map(({ dataset, name }) => ({ dataset, name }));
+    for (const { dataset, name } of [...ledger.entries(), ...guarded]) {
+      // Who is busy with it sees to it: a mount may wait for long.
+      if (!this.#lanes.isBusy(name)) await this.#lanes.run(name, () => mounts.tidy(dataset));
+    }
+  }
+
+  /**
+   * Where an answer was lost in a crash, Docker has asked again: one mount too many is held until none is
+   * used.
+   */
+  async #dropDoubtful(): Promise<void> {
+    const { ledger, containersUsing, log } = this.#options;
+    for (const { dataset, name } of ledger.doubtful()) {
+      if (this.#lanes.isBusy(name)) continue;
+      await this.#lanes.run(name, async () => {
+        const using = await containersUsing(name);
+        if (!using.ok || using.value > 0 || ledger.entry(dataset) === undefined) return;
+        ledger.dropUsers(dataset, ({ client, pending }) => client === "docker" && pending === 0);
+        log.write("info", "mounts-ended-with-their-containers", { dataset, volume: name });
+      });
+    }
   }
 
   #pathHere(name: string): string | undefined {

@@ -15,6 +15,7 @@ import { ask, isPassing, type ClusterClient } from "./cluster-client.ts";
 import type { ClusterFeed } from "./cluster-feed.ts";
 import { mountedOn, volumeOf, type ClusterPicture, type KnownVolume } from "./cluster-picture.ts";
 import { gaveUp, whoHolds } from "./mount-words.ts";
+import { endGuard } from "./volume-removal.ts";
 import { isUnused, type MountClient, type MountEntry, type MountLedger } from "./mount-ledger.ts";
 
 /** Who calls, and for how long. */
@@ -67,10 +68,12 @@ export class VolumeMounts {
 
   /** Mounts a volume here for a user, waiting for it if it is elsewhere, and answers the path. */
   async mount(target: MountTarget, call: Call): Promise<Result<string>> {
-    const { ledger, era } = this.#options;
+    const { api, ledger, era } = this.#options;
     const { volume, self, id } = target;
     const { dataset, name } = volume;
     const before = ledger.entry(dataset);
+    // A removal that was cut short may still have its lease.
+    await endGuard(dataset, { api, ledger });
     const isShared =
       before === undefined ? await this.#isLeasedHere(dataset, self, call) : success(before.isShared);
     if (!isShared.ok) return isShared;
@@ -125,6 +128,7 @@ export class VolumeMounts {
    */
   async tidy(dataset: string): Promise<void> {
     const { ledger, picture, api, log } = this.#options;
+    await endGuard(dataset, { api, ledger });
     const entry = ledger.entry(dataset);
     if (entry === undefined) return;
     if (isUnused(entry)) return this.release(dataset);
