@@ -30,8 +30,8 @@ interface Parcel<Item> {
 }
 
 /**
- * One side of a connection that carries items in order, as TCP does: what is sent over a partition is held and arrives
- * after its end, unless one of the sides has given up in the meantime.
+ * One side of a connection that carries items in order, as TCP does: what is sent over a partition is held
+ * and arrives after its end, unless one of the sides has given up in the meantime.
  */
 export class ChannelEnd<Sent, Received> {
   readonly owner: Incarnation;
@@ -42,7 +42,10 @@ export class ChannelEnd<Sent, Received> {
   #listener: ChannelListener<Received> | null = null;
   #open = true;
   #closedByOwner = false;
-  /** Broken, though this end has not seen it yet: nothing comes any more, so that nothing is missing in between. */
+  /**
+   * Broken, though this end has not seen it yet: nothing comes any more, so that nothing is missing in
+   * between.
+   */
   #breaking = false;
   /** How it ended before there was a listener to tell. */
   #untoldEnd: EndReason | null = null;
@@ -125,7 +128,10 @@ export class ChannelEnd<Sent, Received> {
     this.#peer().#take({ end: "closed" }, `${this.#label} closed by the kernel`);
   }
 
-  /** Only for the network: connections or pauses have changed. `mute` says that the other side cannot be heard. */
+  /**
+   * Only for the network: connections or pauses have changed. `mute` says that the other side cannot be
+   * heard.
+   */
   review(mute: boolean): void {
     if (!this.#open) return;
     if (!mute) {

@@ -1,7 +1,10 @@
 import type { ConfigurationStore } from "@flocker/control";
 import type { Incarnation } from "./node.ts";
 
-/** Ends what a control service was just doing when it went down in the middle of it: nobody hears of it any more. */
+/**
+ * Ends what a control service was just doing when it went down in the middle of it: nobody hears of it any
+ * more.
+ */
 export class ControlIsDown extends Error {
   override readonly name = "ControlIsDown";
 
@@ -11,8 +14,8 @@ export class ControlIsDown extends Error {
 }
 
 /**
- * The store as one incarnation of the control service has it: what it commits is an effect, at which a crash may lie,
- * and once it is down it changes nothing any more. What a commit has answered is durable.
+ * The store as one incarnation of the control service has it: what it commits is an effect, at which a crash
+ * may lie, and once it is down it changes nothing any more. What a commit has answered is durable.
  */
 export function storeOf(incarnation: Incarnation, store: ConfigurationStore): ConfigurationStore {
   const effect = <Value>(label: string, change: () => Value): Value => {
@@ -21,16 +24,26 @@ export function storeOf(incarnation: Incarnation, store: ConfigurationStore): Co
     return outcome.value;
   };
   return {
-    clusterId: store.clusterId,
-    current: () => store.current(),
-    ownerships: () => store.ownerships(),
-    nodes: () => store.nodes(),
+    ...methodsOf(store),
     commit: (request) => effect(`commits for ${request.author}`, () => store.commit(request)),
     saveOwnerships: (ownerships) => {
       if (ownerships.length === 0) return;
       effect(`saves ${ownerships.length} ownerships`, () => store.saveOwnerships(ownerships));
     },
     saveNode: (node) => effect(`saves the node ${node.name}`, () => store.saveNode(node)),
+  };
+}
+
+/** A store's methods as properties of an object, so that single ones can be replaced. */
+export function methodsOf(store: ConfigurationStore): ConfigurationStore {
+  return {
+    clusterId: store.clusterId,
+    current: () => store.current(),
+    ownerships: () => store.ownerships(),
+    nodes: () => store.nodes(),
+    commit: (request) => store.commit(request),
+    saveOwnerships: (ownerships) => store.saveOwnerships(ownerships),
+    saveNode: (node) => store.saveNode(node),
     readAt: (revision) => store.readAt(revision),
     history: (afterRevision, limit) => store.history(afterRevision, limit),
     watch: (onCommit) => store.watch(onCommit),

@@ -10,7 +10,10 @@ export interface QueuedEvent {
   cancelled: boolean;
 }
 
-/** A binary heap of events, the earliest first. Cancelled events stay in it and are skipped when their turn comes. */
+/**
+ * A binary heap of events, the earliest first. Cancelled events stay in it and are skipped when their turn
+ * comes.
+ */
 export class EventQueue {
   readonly #heap: QueuedEvent[] = [];
   #cancelledCount = 0;

@@ -3,7 +3,10 @@ export type Fingerprint = readonly [number, number];
 
 const start: Fingerprint = [0xdeadbeef | 0, 0x41c6ce57];
 
-/** Goes on with a fingerprint over more text, or starts one. Equal texts in equal order give equal fingerprints. */
+/**
+ * Goes on with a fingerprint over more text, or starts one. Equal texts in equal order give equal
+ * fingerprints.
+ */
 export function fingerprint(text: string, from: Fingerprint = start): Fingerprint {
   let low = from[0];
   let high = from[1];

@@ -44,7 +44,10 @@ export class Inbox<Item> {
     this.#finish("complete");
   }
 
-  /** No more items, and the reader meets the error. What has come but was not read yet is lost, as with a socket. */
+  /**
+   * No more items, and the reader meets the error. What has come but was not read yet is lost, as with a
+   * socket.
+   */
   fail(error: unknown): void {
     if (this.#ending !== null) return;
     this.#items.length = 0;

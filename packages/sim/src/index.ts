@@ -1,3 +1,11 @@
+export { added, noTotals, renderTotals, runSeed, totalsOf } from "./campaign/campaign.ts";
+export type { CampaignOptions, Totals } from "./campaign/campaign.ts";
+export { drawPlan } from "./campaign/draw-plan.ts";
+export type { Mutation } from "./campaign/mutation.ts";
+export { mutationNamed, mutations } from "./campaign/mutations.ts";
+export type { Plan, Step } from "./campaign/plan.ts";
+export { runPlan, type RunOutcome } from "./campaign/run.ts";
+export { shrink } from "./campaign/shrink.ts";
 export type { EndReason } from "./channel.ts";
 export { countsBetween, type Counts } from "./counters.ts";
 export { watchInvariants, type InvariantOptions } from "./invariants.ts";

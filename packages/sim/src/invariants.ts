@@ -10,9 +10,10 @@ export interface InvariantOptions {
 }
 
 /**
- * Watches over the rules that hold at every moment, whatever fails (design, section 5): never two read-write mounts of a
- * dataset (I1), never a second birth (I2), nothing destroyed that was not deleted (I4), never two primary copies of
- * one epoch, and nothing mounted that is not the primary copy. A run of the world ends with what was found. The rest needs to know what was asked for: see the scenarios.
+ * Watches over the rules that hold at every moment, whatever fails (design, section 5): never two read-write
+ * mounts of a dataset (I1), never a second birth (I2), nothing destroyed that was not deleted (I4), never two
+ * primary copies of one epoch, and nothing mounted that is not the primary copy. A run of the world ends with
+ * what was found. The rest needs to know what was asked for: see the scenarios.
  */
 export function watchInvariants(world: World, options: InvariantOptions = {}): void {
   const { mayDestroy = () => false } = options;
@@ -44,19 +45,22 @@ export function watchInvariants(world: World, options: InvariantOptions = {}): v
   world.scheduler.addCheck("A rule is broken", () => finding);
 }
 
-function mountedButNotPrimary(node: WorldNode, dataset: DatasetId): string | undefined {
+/** A copy that is mounted here and is not the primary. */
+export function mountedButNotPrimary(node: WorldNode, dataset: DatasetId): string | undefined {
   const copy = node.disk.copies.get(dataset);
   if (copy === undefined || !copy.mounted || copy.record.role === "primary") return undefined;
   return `the copy of dataset ${dataset} on ${node.name} is mounted and its role is ${copy.record.role}`;
 }
 
-function twoMounts(world: World, dataset: DatasetId): string | undefined {
+/** A dataset that is mounted read-write on two nodes (I1). */
+export function twoMounts(world: World, dataset: DatasetId): string | undefined {
   const mountedOn = world.nodes().filter(({ disk }) => disk.mountedDatasets.has(dataset));
   if (mountedOn.length <= 1) return undefined;
   return `dataset ${dataset} is mounted read-write on ${mountedOn.map(({ name }) => name).join(" and ")}`;
 }
 
-function twoPrimaries(world: World, dataset: DatasetId): string | undefined {
+/** Two primary copies of one epoch. */
+export function twoPrimaries(world: World, dataset: DatasetId): string | undefined {
   const primaries = world.nodes().flatMap(({ name, disk }) => {
     const record = disk.copies.get(dataset)?.record;
     return record?.role === "primary" ? [{ name, epoch: record.epoch }] : [];

@@ -31,7 +31,10 @@ export class LogBook {
   }
 }
 
-/** An incarnation's log: it goes into the book, and into the trace (so a log that differs between runs is noticed). */
+/**
+ * An incarnation's log: it goes into the book, and into the trace (so a log that differs between runs is
+ * noticed).
+ */
 export function simLog(
   incarnation: Incarnation,
   scheduler: Scheduler,

@@ -24,8 +24,8 @@ import type { SeededRandom } from "./random.ts";
 export type BackendMethod = Exclude<keyof Backend, "kind" | "capabilities" | "watch">;
 
 /**
- * What becomes of a call: nothing special, or an error although (or because) it was (or was not) done. An answer that is
- * lost for good goes with a crash: see `crashAtEffect`.
+ * What becomes of a call: nothing special, or an error although (or because) it was (or was not) done. An
+ * answer that is lost for good goes with a crash: see `crashAtEffect`.
  */
 export type BackendFate =
   | { readonly kind: "normal" }
@@ -176,7 +176,9 @@ async function receive(
   }
 }
 
-/** The switch to the new content is an effect of its own: a crash just before or after it is where it hurts. */
+/**
+ * The switch to the new content is an effect of its own: a crash just before or after it is where it hurts.
+ */
 function finishReceive(
   parts: ModelBackendParts,
   request: ReceiveRequest,

@@ -4,7 +4,8 @@ import type { Snapshot } from "@flocker/core";
 import fc from "fast-check";
 import { Bench, dataset, okValue } from "./testing/model-bench.ts";
 
-// The property: whatever is done in whatever order, contents are what a plain map says, and bytes what counting says.
+// The property: whatever is done in whatever order, contents are what a plain map says, and bytes what
+// counting says.
 type Step =
   | { readonly do: "write"; readonly key: number; readonly size: number }
   | { readonly do: "remove"; readonly key: number }

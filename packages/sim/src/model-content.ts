@@ -1,6 +1,8 @@
 import type { CopyRecord, Milliseconds, ObservedCopy, Problem, Snapshot } from "@flocker/core";
 
-/** One file of a model volume. A block is never changed, only replaced, so copies and snapshots can share it. */
+/**
+ * One file of a model volume. A block is never changed, only replaced, so copies and snapshots can share it.
+ */
 export interface Block {
   readonly text: string;
   readonly sizeBytes: number;
@@ -28,6 +30,8 @@ export interface ModelCopy {
   maximumSizeBytes: number | null;
   /** Oldest first. */
   snapshots: ModelSnapshot[];
+  /** What the files that were written without a sync were before, or null where there were none. */
+  readonly unsynced: Map<string, Block | null>;
   /** Something has (or may have) been written since the newest snapshot. */
   dirty: boolean;
   writtenBytes: number;
@@ -36,7 +40,10 @@ export interface ModelCopy {
   /** Of the live content and of all that only snapshots still hold. */
   usedBytes: number;
   unreadable: Problem | null;
-  /** What the last discovery showed, until something changes: so that a discovery of all costs next to nothing. */
+  /**
+   * What the last discovery showed, until something changes: so that a discovery of all costs next to
+   * nothing.
+   */
   observed: ObservedCopy | null;
 }
 
@@ -50,6 +57,7 @@ export function newCopy(record: CopyRecord, maximumSizeBytes: number | null): Mo
     trashedAt: null,
     maximumSizeBytes,
     snapshots: [],
+    unsynced: new Map(),
     dirty: true,
     writtenBytes: 0,
     liveBytes: 0,

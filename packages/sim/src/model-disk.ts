@@ -31,14 +31,24 @@ export const defaultModelDiskOptions: ModelDiskOptions = {
 export type DiskEvent =
   | {
       /** `recorded`: the copy's record may be another one now. */
-      readonly kind: "created" | "recorded" | "mounted" | "unmounted" | "destroyed";
+      readonly kind: "created" | "recorded" | "mounted" | "destroyed";
       readonly dataset: DatasetId;
+    }
+  | {
+      readonly kind: "unmounted";
+      readonly dataset: DatasetId;
+      /** Who did it: the agent, the loss of power, or an operator behind the agent's back. */
+      readonly by: "agent" | "power" | "operator";
     }
   | { readonly kind: "received"; readonly dataset: DatasetId; readonly snapshot: string };
 
+/** Whether something written but never synced is lost at a loss of power. */
+export type IsLost = () => boolean;
+
 /**
- * The storage of one node: copies with their contents, snapshots and mounts. Everything on it is durable at once, except
- * that mounts go with the machine. Programs other than the agent (the workloads) use it through the mounts.
+ * The storage of one node: copies with their contents, snapshots and mounts. Everything on it is durable at
+ * once, except that mounts go with the machine, and that what was written without a sync may go with it or
+ * not. Programs other than the agent (the workloads) use it through the mounts.
  */
 export class ModelDisk {
   readonly name: string;
@@ -79,10 +89,12 @@ export class ModelDisk {
   }
 
   /**
-   * Writes a file through the mount, as a workload does: synced when it returns, in one piece. Refused as the system
-   * would: where nothing is mounted at the path (`not-found`) or no space is left for it (`no-space`).
+   * Writes a file through the mount, as a workload does: in one piece, and synced when it returns, unless
+   * told that the workload does not care: then the file may be as before after a loss of power. Refused as
+   * the system would: where nothing is mounted at the path (`not-found`) or no space is left for it
+   * (`no-space`).
    */
-  write(path: string, text: string): Result<void> {
+  write(path: string, text: string, options: { readonly synced: boolean } = { synced: true }): Result<void> {
     const place = this.#resolve(path);
     if (!place.ok) return place;
     const { copy, key } = place.value;
@@ -95,6 +107,8 @@ export class ModelDisk {
     }
     if (change.usedBytes > this.freeBytes) return noSpace(`Writing ${path}: the disk is full.`);
     this.#apply(copy, change, (content) => content.set(key, block));
+    if (options.synced) copy.unsynced.delete(key);
+    else if (!copy.unsynced.has(key)) copy.unsynced.set(key, old ?? null);
     return success();
   }
 
@@ -169,7 +183,7 @@ export class ModelDisk {
   /** Unmounts behind the agent's back, as an operator might, whatever uses it. */
   unmountBehindTheAgent(dataset: DatasetId): void {
     const copy = this.copies.get(dataset);
-    if (copy !== undefined) this.setMounted(dataset, copy, false);
+    if (copy !== undefined) this.setMounted(dataset, copy, false, "operator");
     this.#tellWatchers();
   }
 
@@ -186,15 +200,20 @@ export class ModelDisk {
   }
 
   /** Only for the node: a machine that goes down loses its mounts and what uses them. */
-  machineDown(): void {
+  machineDown(isLost: IsLost = () => false): void {
     for (const dataset of this.#mounted) {
       const copy = this.copies.get(dataset);
-      copy?.holders.clear();
-      if (copy !== undefined) this.setMounted(dataset, copy, false);
+      if (copy === undefined) continue;
+      copy.holders.clear();
+      this.#loseUnsynced(copy, isLost);
+      this.setMounted(dataset, copy, false, "power");
     }
   }
 
-  /** All data is gone, as with a new disk. Nobody is told: who watches over the rules knows that it was replaced. */
+  /**
+   * All data is gone, as with a new disk. Nobody is told: who watches over the rules knows that it was
+   * replaced.
+   */
   wipe(): void {
     for (const copy of this.copies.values()) copy.holders.clear();
     this.copies.clear();
@@ -229,7 +248,12 @@ export class ModelDisk {
   }
 
   /** Only for the backend. Nobody uses what is not mounted. */
-  setMounted(dataset: DatasetId, copy: ModelCopy, mounted: boolean): void {
+  setMounted(
+    dataset: DatasetId,
+    copy: ModelCopy,
+    mounted: boolean,
+    by: "agent" | "power" | "operator" = "agent",
+  ): void {
     if (copy.mounted === mounted) return;
     copy.mounted = mounted;
     copy.observed = null;
@@ -240,8 +264,9 @@ export class ModelDisk {
     } else {
       this.#mounted.delete(dataset);
       copy.holders.clear();
+      copy.unsynced.clear();
     }
-    this.tell({ kind: mounted ? "mounted" : "unmounted", dataset });
+    this.tell(mounted ? { kind: "mounted", dataset } : { kind: "unmounted", dataset, by });
   }
 
   /** Only for the backend: the number of a new transaction, which orders blocks and snapshots. */
@@ -259,6 +284,20 @@ export class ModelDisk {
   /** Only for the backend. */
   tell(event: DiskEvent): void {
     for (const listener of this.#listeners) listener(event);
+  }
+
+  #loseUnsynced(copy: ModelCopy, isLost: IsLost): void {
+    if (copy.unsynced.size === 0) return;
+    if (copy.shared) copy.content = new Map(copy.content);
+    copy.shared = false;
+    for (const [key, before] of copy.unsynced) {
+      if (!isLost()) continue;
+      if (before === null) copy.content.delete(key);
+      else copy.content.set(key, before);
+    }
+    copy.unsynced.clear();
+    copy.dirty = true;
+    this.recount(copy);
   }
 
   #tellWatchers(): void {

@@ -15,8 +15,8 @@ import { addEmptyCopy, noSpace } from "./model-disk.ts";
 import type { ModelDisk } from "./model-disk.ts";
 
 /**
- * What each method of the backend does to the disk, at one instant and all or nothing. When it happens, and who hears of
- * it, is decided elsewhere.
+ * What each method of the backend does to the disk, at one instant and all or nothing. When it happens, and
+ * who hears of it, is decided elsewhere.
  */
 
 export function discover(disk: ModelDisk, dataset: DatasetId | null): Result<Discovery> {
@@ -118,6 +118,8 @@ export function snapshot(disk: ModelDisk, dataset: DatasetId, fresh: Snapshot): 
     ...copy.snapshots,
     { identity: Object.freeze(fresh), content: copy.content, birth: disk.nextTransaction() },
   ];
+  // A snapshot is durable, and so is what it holds.
+  copy.unsynced.clear();
   copy.shared = true;
   copy.dirty = false;
   copy.writtenBytes = 0;
@@ -138,7 +140,8 @@ export function destroySnapshots(
   const newestGoes = kept.at(-1) !== copy.snapshots.at(-1);
   copy.snapshots = kept;
   const newest = kept.at(-1);
-  // Whether something has changed since an older snapshot is read off the contents, where this storage can tell.
+  // Whether something has changed since an older snapshot is read off the contents, where this storage can
+  // tell.
   if (newestGoes) {
     copy.dirty =
       newest === undefined ||

@@ -71,7 +71,10 @@ export class StreamDecoder {
     return this.#ended;
   }
 
-  /** The changes in the next chunk. Throws {@link StreamCorrupt} on anything but the next part of a right stream. */
+  /**
+   * The changes in the next chunk. Throws {@link StreamCorrupt} on anything but the next part of a right
+   * stream.
+   */
   take(chunk: Uint8Array): readonly Change[] {
     const lines = (this.#rest + this.#text(chunk)).split("\n");
     this.#rest = lines.pop() ?? "";

@@ -1,5 +1,6 @@
-// The planned move in the simulated world: the real agents and the real control service, and a program that writes all
-// the time. Whatever crashes at whatever effect, the dataset arrives with every record that was acknowledged.
+// The planned move in the simulated world: the real agents and the real control service, and a program that
+// writes all the time. Whatever crashes at whatever effect, the dataset arrives with every record that was
+// acknowledged.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { DatasetId } from "@flocker/core";

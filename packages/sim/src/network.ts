@@ -89,8 +89,8 @@ export class SimNetwork {
   }
 
   /**
-   * Lets nothing through between two nodes, both ways or only from `a` to `b`. What is sent is held: it arrives when
-   * the partition heals, unless a side has taken the other for dead by then.
+   * Lets nothing through between two nodes, both ways or only from `a` to `b`. What is sent is held: it
+   * arrives when the partition heals, unless a side has taken the other for dead by then.
    */
   partition(a: SimNode, b: SimNode, mode: "both" | "one-way" = "both"): void {
     this.#scheduler.note(`network partition ${a.name} ${mode === "both" ? "<->" : "->"} ${b.name}`);

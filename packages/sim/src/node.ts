@@ -5,8 +5,8 @@ import type { SeededRandom } from "./random.ts";
 import type { Cancel, Scheduler } from "./scheduler.ts";
 
 /**
- * What goes down: only the program (as with `kill -9`; mounts stay, the kernel ends its connections), or the whole
- * machine (mounts are gone, the other ends of its connections hear nothing, and the era is a new one).
+ * What goes down: only the program (as with `kill -9`; mounts stay, the kernel ends its connections), or the
+ * whole machine (mounts are gone, the other ends of its connections hear nothing, and the era is a new one).
  */
 export type CrashKind = "program" | "machine";
 
@@ -20,8 +20,9 @@ export interface CrashPoint {
 }
 
 /**
- * One start of a node's programs. What runs cannot be killed, so a crash makes everything that an incarnation holds
- * silent instead: promises never settle, effects have no effect, and the garbage collector takes the rest.
+ * One start of a node's programs. What runs cannot be killed, so a crash makes everything that an incarnation
+ * holds silent instead: promises never settle, effects have no effect, and the garbage collector takes the
+ * rest.
  */
 export class Incarnation {
   readonly node: SimNode;
@@ -69,8 +70,8 @@ export class Incarnation {
   }
 
   /**
-   * Does something that others can see or that outlives a crash, unless this incarnation is down. A crash point may
-   * lie here. Undefined where the code that asked will never hear of it.
+   * Does something that others can see or that outlives a crash, unless this incarnation is down. A crash
+   * point may lie here. Undefined where the code that asked will never hear of it.
    */
   perform<Value>(label: string, effect: () => Value): { readonly value: Value } | undefined {
     if (!this.#alive) return undefined;
@@ -83,8 +84,9 @@ export class Incarnation {
   }
 
   /**
-   * Does an effect after that simulated time and hands its value back after another one. A crash in between leaves it
-   * to the seed whether the effect still happens; a paused node's effects happen, and only the answers wait.
+   * Does an effect after that simulated time and hands its value back after another one. A crash in between
+   * leaves it to the seed whether the effect still happens; a paused node's effects happen, and only the
+   * answers wait.
    */
   performAfter<Value>(
     label: string,
@@ -203,9 +205,10 @@ export class SimNode {
   }
 
   /**
-   * Lets the node crash by itself at one of its next effects (a write to its store, a step of its backend, a message, a
-   * request or an answer to another node). Counting the effects of a run first and then crashing at each of them in turn
-   * covers every moment at which a crash can make a difference. Null takes back a crash that has not come yet.
+   * Lets the node crash by itself at one of its next effects (a write to its store, a step of its backend, a
+   * message, a request or an answer to another node). Counting the effects of a run first and then crashing
+   * at each of them in turn covers every moment at which a crash can make a difference. Null takes back a
+   * crash that has not come yet.
    */
   crashAtEffect(point: CrashPoint | null): void {
     if (point === null) {
@@ -277,8 +280,8 @@ export class SimNode {
 }
 
 /**
- * An incarnation's clock. Both times are whole milliseconds: with fractions, a sum of two times is not exact, and who
- * sleeps until one can wake just before it.
+ * An incarnation's clock. Both times are whole milliseconds: with fractions, a sum of two times is not exact,
+ * and who sleeps until one can wake just before it.
  */
 export function simClock(incarnation: Incarnation, scheduler: Scheduler): Clock {
   const startedAtMs = Math.floor(scheduler.elapsedMs);

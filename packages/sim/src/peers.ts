@@ -17,8 +17,9 @@ import type { SimNetwork } from "./network.ts";
 import type { Incarnation, SimNode } from "./node.ts";
 
 /**
- * What becomes of one request to another node's agent: nothing special; refused before it begins; the connection breaks
- * before the handler hears of it, after it has taken that many chunks of the body, or with the answer on its way.
+ * What becomes of one request to another node's agent: nothing special; refused before it begins; the
+ * connection breaks before the handler hears of it, after it has taken that many chunks of the body, or with
+ * the answer on its way.
  */
 export type PeerFate =
   | { readonly kind: "normal" }
@@ -213,7 +214,10 @@ class Asking {
   }
 }
 
-/** Lets this incarnation's node answer other agents. `onCrash` hears of a handler that threw what is no problem. */
+/**
+ * Lets this incarnation's node answer other agents. `onCrash` hears of a handler that threw what is no
+ * problem.
+ */
 export function listenForPeers(
   network: SimNetwork,
   incarnation: Incarnation,

@@ -12,8 +12,8 @@ export interface SeededRandom extends Random {
   /** A version 4 uuid in lower case. */
   uuid(): string;
   /**
-   * Independent chance for one purpose. It depends only on the seed and the label, not on what was drawn before, so a
-   * draw more in one place does not shift the numbers everywhere else.
+   * Independent chance for one purpose. It depends only on the seed and the label, not on what was drawn
+   * before, so a draw more in one place does not shift the numbers everywhere else.
    */
   fork(label: string): SeededRandom;
 }

@@ -6,7 +6,10 @@ import type { Fingerprint } from "./fingerprint.ts";
 import { seededRandom } from "./random.ts";
 import type { SeededRandom } from "./random.ts";
 
-/** A simulation that went wrong, with what is needed to see it again: the seed, and the last lines of the trace. */
+/**
+ * A simulation that went wrong, with what is needed to see it again: the seed, and the last lines of the
+ * trace.
+ */
 export class SimulationError extends Error {
   override readonly name = "SimulationError";
 }
@@ -36,8 +39,8 @@ export type Cancel = () => void;
 const lineLengthMax = 400;
 
 /**
- * The one queue of events that all simulated time comes from. An event happens, then everything it set free in
- * promises runs to its end, and only then comes the next one: that makes a run a function of its seed.
+ * The one queue of events that all simulated time comes from. An event happens, then everything it set free
+ * in promises runs to its end, and only then comes the next one: that makes a run a function of its seed.
  */
 export class Scheduler {
   readonly seed: string;
@@ -105,7 +108,10 @@ export class Scheduler {
     }
   }
 
-  /** A hash over all that has happened: equal for two runs of the same seed, or something is not deterministic. */
+  /**
+   * A hash over all that has happened: equal for two runs of the same seed, or something is not
+   * deterministic.
+   */
   traceHash(): string {
     return formatFingerprint(this.#traceHash);
   }
@@ -120,14 +126,16 @@ export class Scheduler {
     this.#checks.push({ name, check });
   }
 
-  /** Ends the run under way (or the next one) with this error: a program of the simulation has made a mistake. */
+  /**
+   * Ends the run under way (or the next one) with this error: a program of the simulation has made a mistake.
+   */
   fail(error: unknown): void {
     this.#failure ??= { error };
   }
 
   /**
-   * Lets simulated time pass: up to that many milliseconds since the beginning, or until a condition holds, which is
-   * looked at after each event. Fails where the condition has not come true in time or never can.
+   * Lets simulated time pass: up to that many milliseconds since the beginning, or until a condition holds,
+   * which is looked at after each event. Fails where the condition has not come true in time or never can.
    */
   async run(until: Milliseconds | (() => boolean), options: RunOptions = {}): Promise<void> {
     assert(!this.#running, "a simulation is run once at a time");
@@ -154,8 +162,8 @@ export class Scheduler {
   }
 
   /**
-   * Runs events whenever there are some, until the answer is called: for code that awaits the ports and knows nothing
-   * of simulated time, such as a conformance suite. `onFailure` gets what `run` would throw.
+   * Runs events whenever there are some, until the answer is called: for code that awaits the ports and knows
+   * nothing of simulated time, such as a conformance suite. `onFailure` gets what `run` would throw.
    */
   drive(onFailure: (error: unknown) => void): () => void {
     assert(!this.#running, "a simulation is run once at a time");
@@ -248,8 +256,8 @@ export class Scheduler {
 }
 
 /**
- * Lets all promises that can settle do so. A macrotask starts only when no microtask is left, however long the chains
- * are; a fixed number of awaits would be a bet on their length.
+ * Lets all promises that can settle do so. A macrotask starts only when no microtask is left, however long
+ * the chains are; a fixed number of awaits would be a bet on their length.
  */
 function settleMicrotasks(): Promise<void> {
   return new Promise((resolve) => {

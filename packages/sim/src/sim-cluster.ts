@@ -50,13 +50,20 @@ export interface WireMessage {
 
 const author = { author: "user-sim" } as const;
 
-/** A whole cluster in one process: the real control service and real agents over a world's simulated ports. */
+/**
+ * A whole cluster in one process: the real control service and real agents over a world's simulated ports.
+ */
 export class SimCluster {
   readonly world: World;
   readonly nodes: readonly WorldNode[];
-  /** What the control service keeps. It outlives its restarts; while it is down another may be put in its place. */
+  /**
+   * What the control service keeps. It outlives its restarts; while it is down another may be put in its
+   * place.
+   */
   store: ConfigurationStore;
-  /** All messages between agents and the control service since `listen`, both ways, in the order of sending. */
+  /**
+   * All messages between agents and the control service since `listen`, both ways, in the order of sending.
+   */
   readonly wire: WireMessage[] = [];
   readonly #graceMs: Milliseconds;
   readonly #parts: SimClusterParts;
@@ -84,7 +91,8 @@ export class SimCluster {
 
   /** Whether that node's agent has durably taken in what the configuration says of the dataset now. */
   hasAcknowledged(node: WorldNode, dataset: DatasetId): boolean {
-    return this.#hub?.hasAcknowledged(this.id(node), dataset) ?? false;
+    const isUp = this.world.node(controlNodeName).machine.alive;
+    return isUp && (this.#hub?.hasAcknowledged(this.id(node), dataset) ?? false);
   }
 
   /** Starts the control service and all agents. */
@@ -119,7 +127,9 @@ export class SimCluster {
     return made.value.dataset;
   }
 
-  /** Asks for a move; answers whether the control service has said yes: it may go down in the middle of it. */
+  /**
+   * Asks for a move; answers whether the control service has said yes: it may go down in the middle of it.
+   */
   move(dataset: DatasetId, node: WorldNode): boolean {
     try {
       const moved = this.cluster.updateDataset(dataset, { primary: this.id(node) }, author);

@@ -1,4 +1,5 @@
-// The textbook loop on the wire: one agent, one new dataset, and every message between them; then an hour of silence.
+// The textbook loop on the wire: one agent, one new dataset, and every message between them; then an hour of
+// silence.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { AgentToControl, ControlToAgent } from "@flocker/core";
@@ -82,7 +83,7 @@ test("before it is told anything, the agent has looked and says so: none", async
   await sim.world.runFor(1_000);
   assert.deepEqual(
     sim.wire.map((seen) => seen.message.kind),
-    ["hello", "welcome", "slice", "slice-acknowledged", "state", "state-acknowledged"],
+    ["hello", "welcome", "slice", "state", "slice-acknowledged", "state-acknowledged"],
   );
   assert.deepEqual(
     sim.wire.map(describe).filter((line) => line !== undefined),

@@ -7,7 +7,10 @@ export interface WorkloadOptions {
   readonly dataset: DatasetId;
   /** How long it rests after each record. */
   readonly everyMs: Milliseconds;
-  /** So many records are kept: older ones are removed from the volume again, so that removals are carried along too. */
+  /**
+   * So many records are kept: older ones are removed from the volume again, so that removals are carried
+   * along too.
+   */
   readonly recordsMax?: number;
 }
 
@@ -18,8 +21,8 @@ export interface Workload {
   /** Ends it; what it has written stays. */
   stop(): void;
   /**
-   * What is wrong with the copy on this disk, or undefined: acknowledged records that are not there, or records there that
-   * were removed or never written.
+   * What is wrong with the copy on this disk, or undefined: acknowledged records that are not there, or
+   * records there that were removed or never written.
    */
   finding(disk: ModelDisk): string | undefined;
 }

@@ -63,13 +63,16 @@ export interface WorldNode {
   /** What becomes of calls of the backend; "normal" unless set. Survives crashes. */
   backendFates: BackendFates;
   /**
-   * Sets what this node runs, and runs it. It is run again, on fresh ports, after each restart. What it throws or rejects
-   * with is a programming mistake and ends the run of the world.
+   * Sets what this node runs, and runs it. It is run again, on fresh ports, after each restart. What it
+   * throws or rejects with is a programming mistake and ends the run of the world.
    */
   start(main: (ports: NodePorts) => unknown): void;
   /** Starts a crashed node again, and what was last set to run on it. */
   restart(): void;
-  /** Puts a new, empty machine in the place of one that is down: it has the same name and certificate, and no data. */
+  /**
+   * Puts a new, empty machine in the place of one that is down: it has the same name and certificate, and no
+   * data.
+   */
   wipe(): void;
 }
 
@@ -153,7 +156,8 @@ export class World {
   #makeNode(machine: SimNode, disk: ModelDisk): WorldNode {
     const tables: DurableTables = new Map();
     this.network.attach(machine);
-    machine.onMachineDown(() => disk.machineDown());
+    const losses = this.scheduler.random.fork(`losses/${machine.name}`);
+    machine.onMachineDown(() => disk.machineDown(() => losses.chance(0.5)));
     let main: ((ports: NodePorts) => unknown) | null = null;
     const run = (): void => {
       if (main !== null) this.#runProgram(main, node.ports);

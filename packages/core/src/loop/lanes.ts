@@ -325,10 +325,12 @@ export function freeSlot(state: AgentState, name: Pool, now: Milliseconds): void
   const pool = state.pools[name];
   assert(pool.running > 0, "a slot that is given back was taken");
   pool.running -= 1;
-  const [next] = pool.waiting;
-  if (next === undefined) return;
-  pool.waiting.delete(next);
-  advance(state, next, now);
+  // Whoever waited may need it no more: then it is the next one's turn.
+  for (const next of pool.waiting) {
+    if (pool.running >= poolSizes[name]) return;
+    pool.waiting.delete(next);
+    advance(state, next, now);
+  }
 }
 
 function inputOf(state: AgentState, lane: Lane): LaneInput {

@@ -134,18 +134,18 @@ test("the textbook loop: told, looks, finds none, creates, looks, reports, mount
   rig.step({ kind: "message", message: { kind: "welcome", protocol: 1, version: "0", clusterId: "c" } });
   assert.deepEqual(rig.told([unborn]), [
     "write nodes,nodes,slice,agent",
-    "send slice-acknowledged",
     "look at one",
     "report",
+    "send slice-acknowledged",
   ]);
   assert.deepEqual(rig.looked([]), ["write births", "perform create", "report none/create"]);
   assert.deepEqual(rig.performed(), ["look at one"]);
   assert.deepEqual(rig.looked([copy()]), ["write births", "report primary/idle/birth-unconfirmed"]);
   assert.deepEqual(rig.told([slice(nodeA)], false), [
     "write slice",
-    "send slice-acknowledged",
     "perform mount",
     "report primary/mount",
+    "send slice-acknowledged",
   ]);
   assert.deepEqual(rig.performed(), ["look at one"]);
   assert.deepEqual(rig.looked([copy({ mountedAt })]), ["report primary mounted/idle"]);
@@ -350,4 +350,18 @@ test("an agent that waits for another's word answers it meanwhile: two that ask 
   const takeBack = { kind: "take-back", dataset, epoch: epoch(5) } as const;
   const asked = rig.step({ kind: "asked", id: 2, from: nodeB, request: takeBack });
   assert.deepEqual(asked, ["write promises", "reply take-back"]);
+});
+
+test("a lease is not acknowledged while a step is under way that breaks it", () => {
+  const rig = new Rig();
+  rig.begin({}, [copy({ mountedAt })]);
+  rig.told([slice(nodeB)]);
+  const knowledge = { node: nodeB, record: null, snapshots: [], unchangedSince: null } as const;
+  rig.step({ kind: "performed", dataset, result: success({ kind: "described", knowledge }) });
+  assert.ok(rig.looked([copy({ mountedAt })]).includes("perform unmount"));
+  const lease = { dataset, node: nodeA, expiresAt: null };
+  assert.ok(!rig.told([slice(nodeB, { lease })], false).includes("send slice-acknowledged"));
+  const ended = rig.performed();
+  assert.ok(ended.includes("send slice-acknowledged"));
+  assert.ok(rig.looked([copy()]).includes("perform mount"), "the lease brings the old service back");
 });

@@ -3,7 +3,16 @@ import type { DatasetId, Milliseconds } from "../model/ids.ts";
 import { jobEnded, queueJob, withdrawn } from "./jobs.ts";
 import { actionEnded, advance, dueAt, showOverdue } from "./lanes.ts";
 import { chooseLook, lookAtAll, lookedAtEverything, lookedAtOne } from "./looks.ts";
-import { heard, keepLinkAlive, linkDown, linkDueAt, linkUp, reportChanges, send } from "./session.ts";
+import {
+  acknowledgeSlice,
+  heard,
+  keepLinkAlive,
+  linkDown,
+  linkDueAt,
+  linkUp,
+  reportChanges,
+  send,
+} from "./session.ts";
 import {
   laneOf,
   type AgentEffect,
@@ -31,6 +40,7 @@ export function stepAgent(
   state.wallOffsetMs = time.wallMs - now;
   handle(state, event, now);
   reportChanges(state, now);
+  acknowledgeSlice(state, now);
   const { effects } = state;
   state.effects = [];
   return effects;

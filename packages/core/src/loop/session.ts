@@ -25,6 +25,7 @@ export function linkUp(state: AgentState, now: Milliseconds): void {
   state.session = "greeting";
   state.reportedAll = false;
   state.unacknowledged = 0;
+  state.toAcknowledge = null;
   state.arriving = null;
   state.lastHeardAt = now;
   const { node, era, incarnation, name, version, dataAddress, backend } = state.identity;
@@ -124,7 +125,7 @@ function sliced(
     changes.push({ table: "agent", key: "revision", value: message.revision });
   }
   if (changes.length > 0) state.effects.push({ kind: "write", changes });
-  send(state, { kind: "slice-acknowledged", sequence: message.sequence }, now);
+  state.toAcknowledge = message.sequence;
   return concerned;
 }
 
@@ -170,6 +171,34 @@ function refersTo(lane: Lane, nodes: ReadonlySet<NodeId>): boolean {
 function isIn(nodes: ReadonlySet<NodeId>, node: NodeId | undefined): boolean {
   return node !== undefined && nodes.has(node);
 }
+
+/**
+ * Acknowledges the slice: from then on the leases in it count. So it waits while a step is under way that would
+ * break one of them; once that has ended the plan sees the lease, and the reports have told what is.
+ */
+export function acknowledgeSlice(state: AgentState, now: Milliseconds): void {
+  if (state.toAcknowledge === null || state.session === "down") return;
+  for (const lane of state.lanes.values()) if (breaksLease(state, lane)) return;
+  send(state, { kind: "slice-acknowledged", sequence: state.toAcknowledge }, now);
+  state.toAcknowledge = null;
+}
+
+function breaksLease(state: AgentState, lane: Lane): boolean {
+  return (
+    lane.slice?.lease?.node === state.identity.node &&
+    lane.running?.kind === "action" &&
+    interruptions.has(lane.running.action.do)
+  );
+}
+
+const interruptions: ReadonlySet<string> = new Set([
+  "unmount",
+  "snapshot",
+  "send",
+  "write-record",
+  "trash",
+  "destroy",
+]);
 
 /** Sends what has changed since the last report; the first report of a session is complete. */
 export function reportChanges(state: AgentState, now: Milliseconds): void {

@@ -165,6 +165,8 @@ export interface AgentState {
   /** The datasets of a complete slice that is still arriving. */
   arriving: Set<DatasetId> | null;
   sequence: number;
+  /** The part of the slice that was taken in last and is not acknowledged yet. */
+  toAcknowledge: number | null;
   unacknowledged: number;
   /** A complete report has been sent in this session. */
   reportedAll: boolean;
@@ -210,6 +212,7 @@ export function createAgentState(
     lastSentAt: 0,
     arriving: null,
     sequence: 0,
+    toAcknowledge: null,
     unacknowledged: 0,
     reportedAll: false,
     capacity: null,

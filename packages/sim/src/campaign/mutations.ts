@@ -1,0 +1,248 @@
+import {
+  agentRules,
+  assert,
+  compareEpochs,
+  nextStep,
+  type Action,
+  type AgentRules,
+  type Decision,
+  type LaneInput,
+} from "@flocker/core";
+import type { Mutation } from "./mutation.ts";
+
+type Planner = AgentRules["planDataset"];
+
+/** A mutation that replaces what the plan says. */
+function planning(
+  name: string,
+  mistake: string,
+  plan: (input: LaneInput, right: Planner) => Decision,
+): Mutation {
+  const planDataset: Planner = (input) => plan(input, agentRules.planDataset);
+  return { name, mistake, make: () => ({ rules: { ...agentRules, planDataset } }) };
+}
+
+function atOnce(action: Action): Decision {
+  return { kind: "act", urgent: true, action };
+}
+
+function isWaitingFor(decision: Decision, code: string): boolean {
+  return decision.kind === "wait" && decision.waits.some((wait) => wait.code === code);
+}
+
+/** The deliberate mistakes that the campaign has to notice. */
+export const mutations: readonly Mutation[] = [
+  planning(
+    "skip-the-relinquish",
+    "The successor is promoted while the old copy still says primary.",
+    (input, right) => {
+      const decision = right(input);
+      if (decision.kind !== "act" || decision.action.do !== "write-record") return decision;
+      const { record } = decision.action;
+      const address =
+        record.successor === undefined ? null : (input.nodes.get(record.successor)?.dataAddress ?? null);
+      if (record.role !== "relinquished" || address === null) return decision;
+      assert(record.successor !== undefined && record.snapshot !== undefined, "a relinquishment names both");
+      const peer = { node: record.successor, ...address };
+      return {
+        ...decision,
+        action: { do: "hand-over", peer, epoch: record.epoch, snapshot: record.snapshot },
+      };
+    },
+  ),
+  planning("create-when-holder-unknown", "What nobody can show is created anew.", (input, right) => {
+    const decision = right(input);
+    const ownership = input.slice?.ownership ?? null;
+    if (!isWaitingFor(decision, "holder-unknown") || ownership === null || input.local.kind !== "absent")
+      return decision;
+    const record = { dataset: input.dataset, epoch: nextStep(ownership.epoch), role: "primary" } as const;
+    return atOnce({ do: "create", record, maximumSizeBytes: null });
+  }),
+  planning(
+    "create-what-is-missing",
+    "A copy that should be here and is not is created anew.",
+    (input, right) => {
+      const decision = right(input);
+      const ownership = input.slice?.ownership ?? null;
+      if (!isWaitingFor(decision, "copy-missing") || ownership === null || input.local.kind !== "absent")
+        return decision;
+      const record = { dataset: input.dataset, epoch: ownership.epoch, role: "primary" } as const;
+      return atOnce({ do: "create", record, maximumSizeBytes: null });
+    },
+  ),
+  planning(
+    "mount-without-epoch-check",
+    "A copy that says primary is mounted, whoever owns it.",
+    (input, right) => {
+      const decision = right(input);
+      return isWaitingFor(decision, "superseded") ? atOnce({ do: "mount" }) : decision;
+    },
+  ),
+  planning(
+    "destroy-without-purge",
+    "What lies in the trash is destroyed before the grace time is over.",
+    (input, right) => {
+      const { local, slice } = input;
+      const isTrashed = local.kind === "copy" && local.copy.trashedAt !== null;
+      if (isTrashed && slice?.desired?.deletion?.purged === false) return atOnce({ do: "destroy" });
+      return right(input);
+    },
+  ),
+  planning("ignore-leases", "A lease keeps nothing where it is.", (input, right) =>
+    right(input.slice === null ? input : { ...input, slice: { ...input.slice, lease: null } }),
+  ),
+  planning(
+    "forget-the-unmount",
+    "The last snapshot is taken, and the copy given up, while it is in use.",
+    (input, right) => {
+      const { local } = input;
+      if (local.kind !== "copy" || local.copy.mountedAt === null) return right(input);
+      const newest = local.copy.snapshots.at(-1)?.guid ?? null;
+      const decision = right(input);
+      if (decision.kind !== "act" || decision.action.do !== "unmount" || decision.urgent) return decision;
+      return right({
+        ...input,
+        local: { kind: "copy", copy: { ...local.copy, mountedAt: null, unchangedSince: newest } },
+      });
+    },
+  ),
+  planning(
+    "take-back-without-word",
+    "What was relinquished is taken back without asking the successor.",
+    (input, right) => {
+      const decision = right(input);
+      if (decision.kind !== "act" || decision.action.do !== "take-back") return decision;
+      const record = {
+        dataset: input.dataset,
+        epoch: nextStep(decision.action.epoch),
+        role: "primary",
+      } as const;
+      return atOnce({ do: "write-record", record });
+    },
+  ),
+  planning(
+    "settle-too-early",
+    "What was relinquished becomes a replica before anybody has taken over.",
+    (input, right) => {
+      const { local } = input;
+      if (local.kind !== "copy" || local.copy.record.role !== "relinquished") return right(input);
+      if (right(input).kind !== "act") return right(input);
+      const { epoch } = local.copy.record;
+      return atOnce({ do: "write-record", record: { dataset: input.dataset, epoch, role: "replica" } });
+    },
+  ),
+  planning(
+    "promote-by-wish",
+    "A replica becomes primary because the configuration wants it here.",
+    (input, right) => {
+      const decision = right(input);
+      const { local } = input;
+      const waits = isWaitingFor(decision, "held-by-node") || isWaitingFor(decision, "holder-unknown");
+      if (!waits || local.kind !== "copy" || local.copy.record.role !== "replica") return decision;
+      const epoch = nextStep(local.copy.record.epoch);
+      return atOnce({ do: "write-record", record: { dataset: input.dataset, epoch, role: "primary" } });
+    },
+  ),
+  planning(
+    "delete-without-session",
+    "What the last known configuration calls deleted is destroyed without asking.",
+    (input, right) => right({ ...input, session: true }),
+  ),
+  {
+    name: "break-promises",
+    mistake: "A promise to a former holder is given and not kept.",
+    make: () => ({
+      rules: {
+        ...agentRules,
+        planDataset: (input) => agentRules.planDataset({ ...input, promised: null }),
+        judgePromote: (judgement, request) =>
+          agentRules.judgePromote({ ...judgement, promised: null }, request),
+        judgeTakeBack: (judgement, request) => {
+          const answer = agentRules.judgeTakeBack(judgement, request);
+          return "granted" in answer ? { granted: true, promise: null } : answer;
+        },
+      },
+    }),
+  },
+  {
+    name: "accept-stale-streams",
+    mistake: "A stream of an owner of the past is taken in over a newer replica.",
+    make: () => ({
+      rules: {
+        ...agentRules,
+        judgeReceive: (judgement, request) => {
+          const verdict = agentRules.judgeReceive(judgement, request);
+          const isStale = verdict.kind === "refuse" && verdict.problem.code === "stale-epoch";
+          return isStale ? { kind: "accept" } : verdict;
+        },
+      },
+    }),
+  },
+  {
+    name: "promote-stale-copies",
+    mistake: "Whoever is told to become primary does, whatever it holds.",
+    make: () => ({
+      rules: {
+        ...agentRules,
+        judgePromote: (judgement, request) => {
+          const { local } = judgement;
+          if (local.kind !== "copy" || local.copy.record.role !== "replica")
+            return agentRules.judgePromote(judgement, request);
+          const isNewer = compareEpochs(request.epoch, local.copy.record.epoch) > 0;
+          return isNewer ? { kind: "accept" } : agentRules.judgePromote(judgement, request);
+        },
+        planDataset: (input) => {
+          const decision = agentRules.planDataset(input);
+          const { local } = input;
+          if (decision.kind !== "act" || decision.action.do !== "send" || local.kind !== "copy")
+            return decision;
+          const { record } = local.copy;
+          if (record.role !== "relinquished" || record.snapshot === undefined) return decision;
+          const { peer } = decision.action;
+          return {
+            ...decision,
+            action: { do: "hand-over", peer, epoch: record.epoch, snapshot: record.snapshot },
+          };
+        },
+      },
+    }),
+  },
+  {
+    name: "purge-at-once",
+    mistake: "The control service orders destruction before the grace time is over.",
+    make: () => ({
+      cluster: (cluster) =>
+        new Proxy(cluster, {
+          get: (target, key) =>
+            key === "purgeDue"
+              ? (now: number) => target.purgeDue(now + 10 * 365 * 86_400_000)
+              : bound(Reflect.get(target, key), target),
+        }),
+    }),
+  },
+  {
+    name: "forget-ownership",
+    mistake: "The control service does not keep what the nodes report of ownership.",
+    make: () => ({
+      controlStore: (store) =>
+        new Proxy(store, {
+          get: (target, key) =>
+            key === "saveOwnerships" ? () => {} : bound(Reflect.get(target, key), target),
+        }),
+    }),
+  },
+];
+
+function bound(value: unknown, target: object): unknown {
+  return typeof value === "function" ? (value.bind(target) as unknown) : value;
+}
+
+/** The mistake of that name; that there is one is the caller's business. */
+export function mutationNamed(name: string): Mutation {
+  const found = mutations.find((mutation) => mutation.name === name);
+  assert(
+    found !== undefined,
+    `there is a mutation called ${name}: ${mutations.map((m) => m.name).join(", ")}`,
+  );
+  return found;
+}
