@@ -62,6 +62,9 @@ function carryOut(state: AgentState, lane: Lane, decision: Decision, now: Millis
       lane.reasons = [];
       return;
     case "wait":
+      // What cannot be read is looked at again: nobody tells when it can.
+      if (lane.local.kind === "unreadable")
+        return setReasons(state, lane, decision.waits, { now, nextTryAt: lane.nextTryAt });
       clearFailures(state, lane);
       setReasons(state, lane, decision.waits, { now });
       return;
@@ -268,6 +271,7 @@ function holding(peer: PeerKnowledge, guid: string): PeerKnowledge {
 export function resetBackoff(state: AgentState, lane: Lane): void {
   clearFailures(state, lane);
   lane.peer = null;
+  if (lane.local.kind === "unreadable") lane.mustLook = true;
 }
 
 function clearFailures(state: AgentState, lane: Lane): void {

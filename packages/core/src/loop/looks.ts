@@ -43,7 +43,7 @@ export function lookedAtOne(
   state.timed.delete(lane);
   if (result.ok) {
     state.capacity = result.value.capacity;
-    see(state, lane, localOf(dataset, result.value));
+    see(state, lane, localOf(dataset, result.value), now);
   } else {
     lookFailed(state, lane, result.problem, now);
   }
@@ -80,7 +80,7 @@ export function lookedAtEverything(state: AgentState, result: Result<Discovery>,
   for (const dataset of seen.keys()) laneOf(state, dataset);
   for (const lane of state.lanes.values()) {
     if (lane.running !== null) continue;
-    if (!lane.touchedDuringLook) see(state, lane, seen.get(lane.dataset) ?? { kind: "absent" });
+    if (!lane.touchedDuringLook) see(state, lane, seen.get(lane.dataset) ?? { kind: "absent" }, now);
     else if (lane.local.kind === "unknown") lane.mustLook = true;
     advance(state, lane, now);
   }
@@ -93,10 +93,11 @@ function localOf(dataset: DatasetId, discovery: Discovery): Local {
   return unreadable === undefined ? { kind: "absent" } : { kind: "unreadable", problem: unreadable.problem };
 }
 
-function see(state: AgentState, lane: Lane, local: Local): void {
+function see(state: AgentState, lane: Lane, local: Local, now: Milliseconds): void {
   lane.local = local;
   lane.mustLook = false;
-  if (lane.lastFailure?.did === "look") {
+  if (local.kind === "unreadable") failed(state, lane, "look", local.problem, now);
+  else if (lane.lastFailure?.did === "look") {
     lane.lastFailure = null;
     lane.nextTryAt = 0;
     lane.failures = 0;

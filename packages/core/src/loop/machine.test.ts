@@ -365,3 +365,27 @@ test("a lease is not acknowledged while a step is under way that breaks it", () 
   assert.ok(ended.includes("send slice-acknowledged"));
   assert.ok(rig.looked([copy()]).includes("perform mount"), "the lease brings the old service back");
 });
+
+test("a copy that cannot be read is looked at again, ever more rarely, until it can", () => {
+  const rig = new Rig();
+  rig.begin({}, [copy()]);
+  rig.told([slice(nodeA)]);
+  const problem = { code: "storage-unreadable", message: "No.", remedy: "Look." } as const;
+  const looked = (): string[] =>
+    rig.step({
+      kind: "looked",
+      dataset,
+      result: success({ copies: [], unreadable: [{ dataset, problem }], capacity }),
+    });
+  rig.performed();
+  assert.ok(looked().includes("report none/idle/storage-unreadable"));
+  for (const delayMs of [100, 200, 400]) {
+    assert.equal((nextWake(rig.state) ?? 0) - rig.now, delayMs);
+    rig.now += delayMs;
+    assert.deepEqual(rig.step({ kind: "woken" }), ["look at one"]);
+    looked();
+  }
+  rig.now += 800;
+  rig.step({ kind: "woken" });
+  assert.ok(rig.looked([copy()]).includes("perform mount"));
+});

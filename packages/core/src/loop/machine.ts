@@ -155,5 +155,6 @@ function woken(state: AgentState, now: Milliseconds): void {
 function wakeLane(state: AgentState, lane: Lane, now: Milliseconds): void {
   if (lane.running !== null) return showOverdue(state, lane, now);
   state.timed.delete(lane);
+  if (lane.local.kind === "unreadable") lane.mustLook = true;
   advance(state, lane, now);
 }
