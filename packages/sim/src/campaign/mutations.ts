@@ -1,7 +1,6 @@
 import {
   agentRules,
   assert,
-  compareEpochs,
   nextStep,
   type Action,
   type AgentRules,
@@ -68,14 +67,6 @@ export const mutations: readonly Mutation[] = [
         return decision;
       const record = { dataset: input.dataset, epoch: ownership.epoch, role: "primary" } as const;
       return atOnce({ do: "create", record, maximumSizeBytes: null });
-    },
-  ),
-  planning(
-    "mount-without-epoch-check",
-    "A copy that says primary is mounted, whoever owns it.",
-    (input, right) => {
-      const decision = right(input);
-      return isWaitingFor(decision, "superseded") ? atOnce({ do: "mount" }) : decision;
     },
   ),
   planning(
@@ -165,49 +156,6 @@ export const mutations: readonly Mutation[] = [
     }),
   },
   {
-    name: "accept-stale-streams",
-    mistake: "A stream of an owner of the past is taken in over a newer replica.",
-    make: () => ({
-      rules: {
-        ...agentRules,
-        judgeReceive: (judgement, request) => {
-          const verdict = agentRules.judgeReceive(judgement, request);
-          const isStale = verdict.kind === "refuse" && verdict.problem.code === "stale-epoch";
-          return isStale ? { kind: "accept" } : verdict;
-        },
-      },
-    }),
-  },
-  {
-    name: "promote-stale-copies",
-    mistake: "Whoever is told to become primary does, whatever it holds.",
-    make: () => ({
-      rules: {
-        ...agentRules,
-        judgePromote: (judgement, request) => {
-          const { local } = judgement;
-          if (local.kind !== "copy" || local.copy.record.role !== "replica")
-            return agentRules.judgePromote(judgement, request);
-          const isNewer = compareEpochs(request.epoch, local.copy.record.epoch) > 0;
-          return isNewer ? { kind: "accept" } : agentRules.judgePromote(judgement, request);
-        },
-        planDataset: (input) => {
-          const decision = agentRules.planDataset(input);
-          const { local } = input;
-          if (decision.kind !== "act" || decision.action.do !== "send" || local.kind !== "copy")
-            return decision;
-          const { record } = local.copy;
-          if (record.role !== "relinquished" || record.snapshot === undefined) return decision;
-          const { peer } = decision.action;
-          return {
-            ...decision,
-            action: { do: "hand-over", peer, epoch: record.epoch, snapshot: record.snapshot },
-          };
-        },
-      },
-    }),
-  },
-  {
     name: "purge-at-once",
     mistake: "The control service orders destruction before the grace time is over.",
     make: () => ({
@@ -217,17 +165,6 @@ export const mutations: readonly Mutation[] = [
             key === "purgeDue"
               ? (now: number) => target.purgeDue(now + 10 * 365 * 86_400_000)
               : bound(Reflect.get(target, key), target),
-        }),
-    }),
-  },
-  {
-    name: "forget-ownership",
-    mistake: "The control service does not keep what the nodes report of ownership.",
-    make: () => ({
-      controlStore: (store) =>
-        new Proxy(store, {
-          get: (target, key) =>
-            key === "saveOwnerships" ? () => {} : bound(Reflect.get(target, key), target),
         }),
     }),
   },
