@@ -27,7 +27,7 @@ async function untilServedBy(rig: Rig, dataset: string, name: string): Promise<v
   assert.ok(result.ok, result.ok ? "" : result.problem.message);
 }
 
-test("without the control service agents serve, mount what they own after a restart, and finish a move past its unmount", async (t) => {
+test("without the control service agents serve, mount what they own, and finish a move past its unmount", async (t) => {
   const rig = await startRig(t, { nodeCount: 2 });
   const [a, b] = [rig.node(0), rig.node(1)];
   const kept = await createDataset(rig, "kept", a);

@@ -2,8 +2,8 @@ import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 
 /**
- * A folder as a cpio archive of the "newc" format, which Linux unpacks into its first file system. Everything in it
- * belongs to root. Written by hand because no program does that for a user without privileges.
+ * A folder as a cpio archive of the "newc" format, which Linux unpacks into its first file system. Everything
+ * in it belongs to root. Written by hand because no program does that for a user without privileges.
  */
 export function cpioArchive(folder: string): Buffer {
   const parts: Buffer[] = [];

@@ -55,7 +55,10 @@ export function prepareImage(): Image {
   return { kernel: kernel.image, initialFileSystem };
 }
 
-/** Copies the modules that are wanted, and those that they need, with a file that tells in which order to load them. */
+/**
+ * Copies the modules that are wanted, and those that they need, with a file that tells in which order to load
+ * them.
+ */
 function addModules(from: string, into: string): void {
   const needs = new Map<string, readonly string[]>();
   for (const line of readFileSync(join(from, "modules.dep"), "utf8").split("\n")) {

@@ -11,14 +11,18 @@ export interface Kernel {
   readonly modules: string;
 }
 
-/** A folder beside the repository in which a ready-made kernel may lie, to save the ten minutes of making one. */
+/**
+ * A folder beside the repository in which a ready-made kernel may lie, to save the ten minutes of making one.
+ */
 const readyMadeFolder = resolve(
   import.meta.dirname,
   "../../..",
   process.env["FLOCKER_VM_CACHE"] ?? "shared/vm",
 );
 
-/** The kernel: the one made before, else a ready-made one, else one built from Debian's packages (needs root). */
+/**
+ * The kernel: the one made before, else a ready-made one, else one built from Debian's packages (needs root).
+ */
 export function prepareKernel(folder: string): Kernel {
   const kernel = join(folder, "kernel");
   if (!existsSync(kernel)) {

@@ -103,7 +103,10 @@ async function* execute(
   }
 }
 
-/** Sends the command and then its input; a source that fails breaks the connection, as the death of its reader would. */
+/**
+ * Sends the command and then its input; a source that fails breaks the connection, as the death of its reader
+ * would.
+ */
 async function feed(socket: Socket, argv: readonly string[], { stdin, cwd }: Options): Promise<void> {
   socket.on("error", () => undefined);
   const lines = [String(argv.length), cwd ?? "/", ...argv];
@@ -128,7 +131,8 @@ async function feed(socket: Socket, argv: readonly string[], { stdin, cwd }: Opt
     }
     socket.end();
   } catch {
-    // As a pipe whose writer has gone: the command sees the end of its input, and the source's error is its owner's.
+    // As a pipe whose writer has gone: the command sees the end of its input, and the source's error is its
+    // owner's.
     socket.end();
   }
 }

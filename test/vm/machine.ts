@@ -103,7 +103,10 @@ async function freePort(): Promise<number> {
 
 const sectorBytes = 512;
 
-/** Makes a sparse disk image with so many partitions, `/dev/vda1` and so on. Its blocks take room when written. */
+/**
+ * Makes a sparse disk image with so many partitions, `/dev/vda1` and so on. Its blocks take room when
+ * written.
+ */
 export function makeDisk(path: string, partitions: number, partitionMib: number): void {
   const table = Buffer.alloc(sectorBytes);
   const sectors = (partitionMib * 2 ** 20) / sectorBytes;

@@ -10,12 +10,15 @@ export const debianMirror: string = process.env["FLOCKER_VM_MIRROR"] ?? "http://
 /** What the virtual machine's programs come from; apt adds what these depend on. */
 const wanted = ["zfsutils-linux", "util-linux", "coreutils", "tar", "busybox-static", "ucspi-tcp"];
 /** What Debian's packages ask for, but programs run by hand do not need. */
-const unneeded =
-  /^(perl|libperl|libgdbm|python3|libpython|usrmerge|dpkg_|debconf|media-types|init-system|libfile-find|libnumber|libtext-glob|libsqlite|libdb5|readline|libreadline|libncursesw)/;
+const unneeded = new RegExp(
+  "^(perl|libperl|libgdbm|python3|libpython|usrmerge|dpkg_|debconf|media-types|init-system|libfile-find|" +
+    "libnumber|libtext-glob|libsqlite|libdb5|readline|libreadline|libncursesw)",
+);
 
 /**
- * Downloads the packages for the virtual machine's programs, with an apt of its own that neither needs root nor looks at
- * what is installed on this machine. Answers the packages' files and a fingerprint of which they are.
+ * Downloads the packages for the virtual machine's programs, with an apt of its own that neither needs root
+ * nor looks at what is installed on this machine. Answers the packages' files and a fingerprint of which they
+ * are.
  */
 export function downloadPackages(folder: string): {
   readonly files: readonly string[];

@@ -54,7 +54,11 @@ function refused(path: string): Problem {
 async function inChild(code: string): Promise<{ child: ChildProcess; lines: AsyncIterator<string> }> {
   const module = JSON.stringify(new URL("agent-store.ts", import.meta.url).href);
   const script = `import { openAgentStore } from ${module};
-    const open = (path) => { const r = openAgentStore(path); if (!r.ok) throw new Error(r.problem.message); return r.value; };
+    const open = (path) => {
+      const r = openAgentStore(path);
+      if (!r.ok) throw new Error(r.problem.message);
+      return r.value;
+    };
     ${code}`;
   const child = spawn(process.execPath, ["--conditions=source", "--input-type=module", "-e", script], {
     stdio: ["ignore", "pipe", "inherit"],
@@ -216,7 +220,11 @@ test("a full disk refuses the write, and everything before it is still there", (
   const code = `import { openAgentStore } from ${module};
     import { rmSync, writeFileSync } from "node:fs";
     writeFileSync("filler", Buffer.alloc(200_000));
-    const open = () => { const r = openAgentStore("agent.sqlite"); if (!r.ok) throw new Error(r.problem.message); return r.value; };
+    const open = () => {
+      const r = openAgentStore("agent.sqlite");
+      if (!r.ok) throw new Error(r.problem.message);
+      return r.value;
+    };
     let store = open();
     let written = 0;
     let code;
@@ -230,7 +238,8 @@ test("a full disk refuses the write, and everything before it is still there", (
     const again = store.all("t").size;
     rmSync("filler");
     store.write([{ table: "u", key: "a", value: 1 }]);
-    console.log(JSON.stringify({ code, complete: kept === written && again === written && written > 0, later: store.all("u").size }));`;
+    const complete = kept === written && again === written && written > 0;
+    console.log(JSON.stringify({ code, complete, later: store.all("u").size }));`;
   const mount = 'mount -t tmpfs -o size=1m none "$1" && cd "$1" && shift && exec "$@"';
   const node = [process.execPath, "--conditions=source", "--input-type=module", "-e", code];
   const made = spawnSync("unshare", ["-rm", "sh", "-c", mount, "sh", disk, ...node], { encoding: "utf8" });

@@ -111,7 +111,8 @@ test("an error that nobody caught is logged and ends the process with code 70", 
     `setTimeout(() => { throw new Error("boom"); }, 10); ${disposable}`,
     `setTimeout(() => void Promise.reject(new Error("boom")), 10); ${disposable}`,
     `throw new Error("boom");`,
-    `process.nextTick(() => process.kill(process.pid)); return { [Symbol.asyncDispose]: () => Promise.reject(new Error("boom")) };`,
+    `process.nextTick(() => process.kill(process.pid));
+     return { [Symbol.asyncDispose]: () => Promise.reject(new Error("boom")) };`,
   ];
   for (const body of bodies) {
     const { code, lines } = await served(body, []);

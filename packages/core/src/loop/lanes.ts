@@ -294,7 +294,9 @@ export function showOverdue(state: AgentState, lane: Lane, now: Milliseconds): v
   const seconds = Math.round((now - running.since) / 1000);
   const wait: Wait = {
     code: "command-failed",
-    message: `${did} has been running for ${seconds} s, which is too long. Nothing else is done for this dataset until it ends: look at the storage.`,
+    message:
+      `${did} has been running for ${seconds} s, which is too long. ` +
+      "Nothing else is done for this dataset until it ends: look at the storage.",
   };
   setReasons(state, lane, [wait], { now });
   const overdueAt = now + quickOverdueMs;

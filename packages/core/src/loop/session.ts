@@ -63,7 +63,7 @@ export function heard(state: AgentState, message: ControlToAgent, now: Milliseco
       state.effects.push({ kind: "close-link", problem: message.problem });
       return none;
     case "slice":
-      return sliced(state, message, now);
+      return sliced(state, message);
     case "state-acknowledged":
       state.unacknowledged = Math.max(0, state.unacknowledged - 1);
       return none;
@@ -83,11 +83,7 @@ function welcomed(
   return none;
 }
 
-function sliced(
-  state: AgentState,
-  message: Extract<ControlToAgent, { kind: "slice" }>,
-  now: Milliseconds,
-): ReadonlySet<Lane> {
+function sliced(state: AgentState, message: Extract<ControlToAgent, { kind: "slice" }>): ReadonlySet<Lane> {
   const concerned = new Set<Lane>();
   const changes: { table: string; key: string; value: unknown }[] = [];
   const nodes = takeNodes(state, message.nodes, changes);
@@ -173,8 +169,8 @@ function isIn(nodes: ReadonlySet<NodeId>, node: NodeId | undefined): boolean {
 }
 
 /**
- * Acknowledges the slice: from then on the leases in it count. So it waits while a step is under way that would
- * break one of them; once that has ended the plan sees the lease, and the reports have told what is.
+ * Acknowledges the slice: from then on the leases in it count. So it waits while a step is under way that
+ * would break one of them; once that has ended the plan sees the lease, and the reports have told what is.
  */
 export function acknowledgeSlice(state: AgentState, now: Milliseconds): void {
   if (state.toAcknowledge === null || state.session === "down") return;

@@ -1,4 +1,5 @@
-// The campaign in small: the real rules survive, the same seed gives the same run, and wrong rules are noticed.
+// The campaign in small: the real rules survive, the same seed gives the same run, and wrong rules are
+// noticed.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { runSeed } from "./campaign.ts";

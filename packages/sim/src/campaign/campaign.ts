@@ -4,6 +4,7 @@ import { runPlan } from "./run.ts";
 import type { RunOutcome } from "./run.ts";
 import type { SwarmLimits } from "./swarm.ts";
 
+/** How the seeds of a campaign are run. */
 export interface CampaignOptions {
   readonly limits?: SwarmLimits;
   readonly mutation?: Mutation;
@@ -23,6 +24,7 @@ export interface Totals {
   readonly findings: readonly { readonly seed: string; readonly finding: string }[];
 }
 
+/** Of no seed at all. */
 export const noTotals: Totals = {
   seeds: 0,
   repeated: 0,
@@ -50,6 +52,7 @@ function isRepeated(seed: number, twiceEvery: number): boolean {
   return twiceEvery > 0 && seed % twiceEvery === 0;
 }
 
+/** What one seed adds to a campaign; `twiceEvery` as it was run with. */
 export function totalsOf(outcome: RunOutcome, twiceEvery: number = 0): Totals {
   const { plan, finding, events, simulatedMs, moves, records, deeds } = outcome;
   const findings = finding === null ? [] : [{ seed: plan.seed, finding }];
@@ -57,6 +60,7 @@ export function totalsOf(outcome: RunOutcome, twiceEvery: number = 0): Totals {
   return { seeds: 1, repeated, events, simulatedMs, moves, records, deeds, findings };
 }
 
+/** The totals of two campaigns together. */
 export function added(a: Totals, b: Totals): Totals {
   const deeds: Record<string, number> = { ...a.deeds };
   for (const [kind, count] of Object.entries(b.deeds)) deeds[kind] = (deeds[kind] ?? 0) + count;

@@ -65,6 +65,7 @@ export interface StorageFaultRates {
 }
 
 export type Deed = Wish | Fault;
+/** A wish or a fault, and when it comes in simulated milliseconds. */
 export type Step = Deed & { readonly atMs: number };
 
 /**

@@ -12,7 +12,7 @@ import type { Files } from "../files.ts";
  *     flocker/lock                                        held by the process that uses this storage
  *     flocker/copies/<dataset_id>/copy.json               everything durable about the copy (state.ts)
  *     flocker/copies/<dataset_id>/data                    the writable subvolume, while there is one
- *     flocker/copies/<dataset_id>/snapshots/<uuid>/snapshot   a read-only subvolume in a folder named by its own uuid
+ *     flocker/copies/<dataset_id>/snapshots/<uuid>/snapshot   a read-only subvolume, in a folder of its uuid
  *     flocker/staging/<uuid>/                             what is being built or removed; no part of any copy
  *
  * Read-only subvolumes cannot be moved to another folder, so what moves is always the plain folder around

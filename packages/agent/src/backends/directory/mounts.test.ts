@@ -171,7 +171,8 @@ file = os.open(sys.argv[1] + "/mapped", os.O_RDWR | os.O_CREAT)
 os.write(file, b"x" * 4096)
 mapped = mmap.mmap(file, 4096)
 os.close(file)
-os.close([int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd) and "mapped" in os.readlink("/proc/self/fd/" + fd)][0])
+links = {fd: "/proc/self/fd/" + fd for fd in os.listdir("/proc/self/fd")}
+os.close([int(fd) for fd, link in links.items() if os.path.exists(link) and "mapped" in os.readlink(link)][0])
 print("ready", flush=True)
 time.sleep(1000)
 `;

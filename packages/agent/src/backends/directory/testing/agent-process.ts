@@ -10,7 +10,7 @@ import { openDirectoryBackend } from "../directory-backend.ts";
  * An agent's process for tests that must kill one or run it as another user: opens a storage, receives a
  * stream from a file, and prints the result of each step as a line of JSON.
  *
- *     node --conditions=source agent-process.ts <root> <mount root> <dataset> <base or -> <snapshot as JSON> <stream>
+ *     node --conditions=source agent-process.ts ROOT MOUNT-ROOT DATASET BASE-OR-- SNAPSHOT-AS-JSON STREAM
  */
 const [root = "", mountRoot = "", dataset = "", base = "-", snapshot = "{}", stream = ""] =
   process.argv.slice(2);

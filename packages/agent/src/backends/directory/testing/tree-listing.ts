@@ -60,7 +60,8 @@ import os, sys
 for folder, folders, files in os.walk(sys.argv[1]):
     for path in [folder] + [os.path.join(folder, name) for name in files]:
         for name in sorted(os.listxattr(path, follow_symlinks=False)):
-            print(os.path.relpath(path, sys.argv[1]), name, os.getxattr(path, name, follow_symlinks=False).hex())
+            value = os.getxattr(path, name, follow_symlinks=False)
+            print(os.path.relpath(path, sys.argv[1]), name, value.hex())
 `,
     tree,
   )
