@@ -30,12 +30,14 @@ export async function makePlugin(
   rig: Rig,
   node: RunnableNode,
   options: {
+    readonly name?: string;
     readonly settings?: string;
     readonly sockets?: readonly string[];
     readonly argv?: readonly string[];
   } = {},
 ): Promise<RunnablePlugin> {
-  const folder = join(rig.cluster.files.folder, `plugin-${node.name}`);
+  const name = options.name ?? `plugin-${node.name}`;
+  const folder = join(rig.cluster.files.folder, name);
   await mkdir(folder, { recursive: true });
   const from = rig.cluster.files.folder;
   await copyFile(join(from, "cluster.crt"), join(folder, "cluster.crt"));
@@ -57,8 +59,8 @@ ${options.settings ?? ""}
 `,
   );
   const plugin = new LocalProcess({
-    name: `plugin-${node.name}`,
-    logFile: join(from, "logs", `plugin-${node.name}.log`),
+    name,
+    logFile: join(from, "logs", `${name}.log`),
     argv: [
       ...flockerCommand(),
       "docker-plugin",
