@@ -1,0 +1,274 @@
+import type { DatasetId } from "@flocker/core";
+import { isUuid, ProblemError } from "@flocker/core";
+
+import { refuse } from "../problems.ts";
+import { poolProblem } from "./programs.ts";
+import {
+  openProperty,
+  receivingProperty,
+  recordProperty,
+  trashedAtProperty,
+  type Context,
+} from "./layout.ts";
+
+/** One line of a sweep: a file system, a volume or a snapshot. */
+export interface Row {
+  readonly name: string;
+  readonly guid: string;
+  /** Milliseconds since 1970; ZFS counts whole seconds. */
+  readonly createdAt: number;
+  /** The transaction group: the order of snapshots, also within one second. */
+  readonly createdIn: number;
+  readonly writtenBytes: number | null;
+  readonly usedBytes: number | null;
+  /** Null where there is none. */
+  readonly quotaBytes: number | null;
+  readonly isMounted: boolean;
+  readonly isReadOnly: boolean;
+  readonly mountPoint: string | null;
+  readonly isEncrypted: boolean;
+  readonly isKeyMissing: boolean;
+  readonly resumeToken: string | null;
+  /** How many holds a snapshot has. */
+  readonly holds: number;
+  /** What depends on a snapshot, separated by commas. */
+  readonly clones: string | null;
+  readonly open: string | null;
+  readonly trashedAt: string | null;
+  readonly receiving: string | null;
+  readonly record: string | null;
+  /** The lines that follow it make no sense: a property has been set to a text with line breaks or tabs. */
+  readonly isBroken: boolean;
+}
+
+/** A dataset of ZFS with what belongs to it. */
+export interface Entry {
+  readonly row: Row;
+  /** Oldest first. */
+  readonly snapshots: readonly Row[];
+  /** File systems and volumes that somebody has made below it. */
+  readonly children: readonly string[];
+}
+
+const columns = [
+  "name",
+  "guid",
+  "creation",
+  "createtxg",
+  "written",
+  "used",
+  "refquota",
+  "mounted",
+  "readonly",
+  "mountpoint",
+  "encryption",
+  "keystatus",
+  "receive_resume_token",
+  "userrefs",
+  "clones",
+  openProperty,
+  trashedAtProperty,
+  receivingProperty,
+  recordProperty,
+] as const;
+
+/** Everything below a name, in one command; null where there is nothing of that name. */
+async function listBelow(context: Context, doing: string, names: readonly string[]): Promise<readonly Row[]> {
+  const argv = [
+    "zfs",
+    "list",
+    "-Hp",
+    "-r",
+    "-t",
+    "filesystem,volume,snapshot",
+    "-o",
+    columns.join(","),
+    ...names,
+  ];
+  const abort = AbortSignal.timeout(sweepTimeoutMs);
+  const rows: Row[] = [];
+  const decoder = new TextDecoder();
+  let rest = "";
+  const take = (line: string): void => {
+    const row = parseRow(line);
+    if (row !== undefined) rows.push(row);
+    else if (rows.length > 0) rows.push({ ...(rows.pop() as Row), isBroken: true });
+  };
+  try {
+    for await (const chunk of context.commands.stream(argv, { abort })) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) take(line);
+    }
+    if (rest !== "") take(rest);
+  } catch (error) {
+    if (!(error instanceof ProblemError)) throw error;
+    if (onlyMissing(error.problem.message)) return rows;
+    throw new ProblemError((await poolProblem(context)) ?? unreadable(doing, error.problem.message), {
+      cause: error,
+    });
+  }
+  return rows;
+}
+
+const sweepTimeoutMs = 120_000;
+
+/** Whether all that a listing complains of is that names are not there. */
+function onlyMissing(message: string): boolean {
+  const [, said = ""] = message.split("It said: ");
+  const lines = said.trim().split("\n");
+  return lines.every((line) => /^cannot open '[^']*': dataset does not exist$/.test(line.trim()));
+}
+
+function unreadable(doing: string, said: string): ProblemError["problem"] {
+  return {
+    code: "storage-unreadable",
+    message: `${doing} failed: ${said}`,
+    remedy: "See what zpool status says; it is tried again by itself.",
+  };
+}
+
+/** The line of one dataset, or undefined where it has another form. */
+function parseRow(line: string): Row | undefined {
+  const fields = line.split("\t");
+  if (fields.length !== columns.length) return undefined;
+  const text = (column: (typeof columns)[number]): string | null => {
+    const value = fields[columns.indexOf(column)] ?? "-";
+    return value === "-" || value === "" || value === "none" ? null : value;
+  };
+  const count = (column: (typeof columns)[number]): number | null => {
+    const value = text(column);
+    return value === null || !/^\d+$/.test(value) ? null : Number(value);
+  };
+  const [name, guid] = [text("name"), text("guid")];
+  if (name === null || guid === null) return undefined;
+  const quota = count("refquota");
+  const encryption = text("encryption");
+  return {
+    name,
+    guid,
+    createdAt: (count("creation") ?? 0) * 1000,
+    createdIn: count("createtxg") ?? 0,
+    writtenBytes: count("written"),
+    usedBytes: count("used"),
+    quotaBytes: quota === 0 ? null : quota,
+    isMounted: text("mounted") === "yes",
+    isReadOnly: text("readonly") === "on",
+    mountPoint: text("mountpoint"),
+    isEncrypted: encryption !== null && encryption !== "off",
+    isKeyMissing: text("keystatus") === "unavailable",
+    resumeToken: text("receive_resume_token"),
+    holds: count("userrefs") ?? 0,
+    clones: text("clones"),
+    open: text(openProperty),
+    trashedAt: text(trashedAtProperty),
+    receiving: text(receivingProperty),
+    record: text(recordProperty),
+    isBroken: false,
+  };
+}
+
+/** What lies directly below a name of the layout, by the rest of its own name. */
+function entriesBelow(rows: readonly Row[], parent: string): Map<string, Entry> {
+  const entries = new Map<string, { row: Row; snapshots: Row[]; children: string[] }>();
+  for (const row of rows) {
+    if (!row.name.startsWith(`${parent}/`)) continue;
+    const [path = "", snapshot] = row.name.slice(parent.length + 1).split("@");
+    const [name = "", ...below] = path.split("/");
+    const entry = entries.get(name);
+    if (below.length > 0) {
+      if (snapshot === undefined) entry?.children.push(row.name);
+    } else if (snapshot === undefined) entries.set(name, { row, snapshots: [], children: [] });
+    else entry?.snapshots.push(row);
+  }
+  for (const entry of entries.values()) entry.snapshots.sort((a, b) => a.createdIn - b.createdIn);
+  return entries;
+}
+
+/** What ZFS shows of one dataset. */
+export interface Swept {
+  readonly live: Entry | undefined;
+  readonly trashed: Entry | undefined;
+  /** By the suffix of its name; see the layout. */
+  readonly staged: ReadonlyMap<string, Entry>;
+}
+
+/** Everything that ZFS shows, by dataset. */
+export async function sweepAll(context: Context, doing: string): Promise<ReadonlyMap<DatasetId, Swept>> {
+  const { live, trash, staging } = context;
+  const rows = await context.names.shared(() => listBelow(context, doing, [live, trash, staging]));
+  for (const each of [live, trash, staging])
+    if (!rows.some(({ name }) => name === each)) throw layoutMissing(context, each);
+  return grouped(context, rows);
+}
+
+/** What ZFS shows of one dataset. That there is nothing is said only after the layout has been seen. */
+export async function sweepOne(context: Context, doing: string, dataset: DatasetId): Promise<Swept> {
+  const { live, trash, staging } = context;
+  return await context.names.shared(async () => {
+    const rows = await listBelow(context, doing, [`${live}/${dataset}`, `${trash}/${dataset}`]);
+    if (rows.length > 0) return grouped(context, rows).get(dataset) ?? nothing;
+    await requireLayout(context, doing);
+    const stagedRows = await listBelow(context, doing, [staging]);
+    return grouped(context, stagedRows).get(dataset) ?? nothing;
+  });
+}
+
+/** What lies in the staging area for one dataset. */
+export async function sweepStaged(
+  context: Context,
+  doing: string,
+  dataset: DatasetId,
+): Promise<Swept["staged"]> {
+  const rows = await listBelow(context, doing, [context.staging]);
+  return (grouped(context, rows).get(dataset) ?? nothing).staged;
+}
+
+const nothing: Swept = { live: undefined, trashed: undefined, staged: new Map() };
+
+function grouped(context: Context, rows: readonly Row[]): Map<DatasetId, Swept> {
+  const swept = new Map<DatasetId, { live?: Entry; trashed?: Entry; staged: Map<string, Entry> }>();
+  const of = (dataset: string): { live?: Entry; trashed?: Entry; staged: Map<string, Entry> } => {
+    const known = swept.get(dataset as DatasetId) ?? { staged: new Map<string, Entry>() };
+    swept.set(dataset as DatasetId, known);
+    return known;
+  };
+  for (const [name, entry] of entriesBelow(rows, context.live)) if (isUuid(name)) of(name).live = entry;
+  for (const [name, entry] of entriesBelow(rows, context.trash)) if (isUuid(name)) of(name).trashed = entry;
+  for (const [name, entry] of entriesBelow(rows, context.staging)) {
+    const [dataset, suffix] = [name.slice(0, uuidLength), name.slice(uuidLength + 1)];
+    if (isUuid(dataset) && suffix !== "") of(dataset).staged.set(suffix, entry);
+  }
+  return new Map(
+    [...swept].map(([dataset, { live, trashed, staged }]) => [dataset, { live, trashed, staged }]),
+  );
+}
+
+const uuidLength = 36;
+
+/** Bytes of the pool; throws where the datasets that all copies lie below cannot be seen. */
+export async function requireLayout(
+  context: Context,
+  doing: string,
+): Promise<{ readonly usedBytes: number; readonly availableBytes: number }> {
+  const names = [context.pool, context.live, context.trash, context.staging];
+  const argv = ["zfs", "list", "-Hp", "-o", "name,used,available", ...names];
+  const result = await context.commands.run(argv, { timeoutMs: sweepTimeoutMs });
+  const problem = result.ok && result.value.exitCode === 0 ? null : await poolProblem(context);
+  if (problem !== null) throw new ProblemError(problem);
+  if (!result.ok) throw new ProblemError(unreadable(doing, result.problem.message));
+  const lines = result.value.stdout.split("\n").map((line) => line.split("\t"));
+  for (const name of names)
+    if (!lines.some(([listed]) => listed === name)) throw layoutMissing(context, name);
+  const [, used, available] = lines.find(([name]) => name === context.pool) ?? [];
+  return { usedBytes: Number(used), availableBytes: Number(available) };
+}
+
+function layoutMissing(context: Context, name: string): ProblemError {
+  return refuse(
+    "storage-unreadable",
+    `The dataset ${name} of ZFS, below which copies lie, is not there.`,
+    `If somebody has renamed it, rename it back. If it has been destroyed, see zpool history ${context.pool}; ` +
+      "the agent makes an empty one when it is started again.",
+  );
+}
