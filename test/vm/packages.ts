@@ -5,7 +5,15 @@ import { join } from "node:path";
 
 /** The Debian release that the virtual machine is made of: the oldest OpenZFS that is supported, 2.1. */
 export const debianSuite = "bookworm";
-export const debianMirror: string = process.env["FLOCKER_VM_MIRROR"] ?? "http://deb.debian.org/debian";
+export const debianMirror: string = process.env["FLOCKER_VM_MIRROR"] ?? aptMirror();
+
+/** Where this machine's own apt has its packages from. */
+function aptMirror(): string {
+  const format = ["--format", "$(REPO_URI)", "Created-By: Packages"];
+  const [first] = execFileSync("apt-get", ["indextargets", ...format], { encoding: "utf8" }).split("
+");
+  return first ?? "";
+}
 
 /** What the virtual machine's programs come from; apt adds what these depend on. */
 const wanted = ["zfsutils-linux", "util-linux", "coreutils", "tar", "busybox-static", "ucspi-tcp"];
