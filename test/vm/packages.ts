@@ -10,8 +10,7 @@ export const debianMirror: string = process.env["FLOCKER_VM_MIRROR"] ?? aptMirro
 /** Where this machine's own apt has its packages from. */
 function aptMirror(): string {
   const format = ["--format", "$(REPO_URI)", "Created-By: Packages"];
-  const [first] = execFileSync("apt-get", ["indextargets", ...format], { encoding: "utf8" }).split("
-");
+  const [first] = execFileSync("apt-get", ["indextargets", ...format], { encoding: "utf8" }).split(/\s+/);
   return first ?? "";
 }
 
