@@ -39,8 +39,9 @@ export interface V1Reply {
   readonly status: number;
   readonly text: string | Buffer;
   readonly headers?: Readonly<Record<string, string>>;
-  /** For the log: the dataset that was written, and why it was refused. */
+  /** For the log: what was written, and why it was refused. */
   readonly dataset?: string;
+  readonly container?: string;
   readonly problem?: Problem;
 }
 

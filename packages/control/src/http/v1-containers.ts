@@ -47,7 +47,7 @@ export function containerHandlers(
       const container = { ...containerOf(body.value), image };
       const created = cluster.createContainer(container, { author: request.author, lenient: true });
       if (!created.ok) return refusedContainer(created.problem);
-      return { status: 201, text: containerText(created.value), ...datasetOf(container) };
+      return { status: 201, text: containerText(created.value), ...writtenOf(container) };
     },
     moveContainer(request) {
       const body = readBody<v1.ContainerMove>(v1.ContainerMove, request);
@@ -55,7 +55,7 @@ export function containerHandlers(
       const caller = { author: request.author, lenient: true };
       const moved = cluster.moveContainer(request.params["name"] ?? "", nodeId(body.value.node_uuid), caller);
       if (!moved.ok) return refusedContainer(moved.problem);
-      return { status: 200, text: containerText(moved.value), ...datasetOf(moved.value) };
+      return { status: 200, text: containerText(moved.value), ...writtenOf(moved.value) };
     },
     deleteContainer({ params, author }) {
       const deleted = cluster.deleteContainer(params["name"] ?? "", { author, lenient: true });
@@ -164,8 +164,8 @@ function restartPolicyBody(policy: RestartPolicy): PythonValue {
   return { maximum_retry_count: policy.maximumRetryCount, name: policy.name };
 }
 
-function datasetOf({ volume }: ContainerConfiguration): { readonly dataset?: string } {
-  return volume === null ? {} : { dataset: volume.dataset };
+function writtenOf({ name, volume }: ContainerConfiguration): Pick<V1Reply, "dataset" | "container"> {
+  return volume === null ? { container: name } : { container: name, dataset: volume.dataset };
 }
 
 /** The original's words, by the field that is in the way. */

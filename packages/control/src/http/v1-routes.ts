@@ -47,13 +47,18 @@ export function v1Mistake(requestId: string): V1Reply {
 }
 
 function logMutation(log: Log, operation: string, request: FastifyRequest, result: V1Reply): void {
-  const { dataset_id: asked } = request.params as { readonly dataset_id?: string };
+  const { dataset_id: asked, name } = request.params as {
+    readonly dataset_id?: string;
+    readonly name?: string;
+  };
+  const container = result.container ?? name;
   const fields = {
     request: request.id,
     author: request.author,
     from: request.ip,
     operation: `v1.${operation}`,
     dataset: result.dataset ?? asked?.slice(0, 36),
+    ...(container === undefined ? {} : { container: container.slice(0, 100) }),
     status: result.status,
   };
   if (result.status < 300) log.write("info", "api-write", fields);

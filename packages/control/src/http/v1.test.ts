@@ -235,6 +235,53 @@ test("each write is one line of the log, shorter than a kilobyte, with who, what
   for (const line of lines) assert.ok(JSON.stringify(line).length < 1000);
 });
 
+test("each write of every endpoint is one line below a kilobyte, at 10,000 datasets as at none", async () => {
+  await using api = await testApi();
+  join(api, nodeA);
+  const long = "x".repeat(3000);
+  for (let number = 0; number < 10_000; number += 1) {
+    const wish = { primary: nodeA, maximumSizeBytes: null, metadata: { name: `volume-${number}` } };
+    assert.ok(api.cluster.createDataset(wish, { author: "user-test" }).ok);
+  }
+  const applications = {
+    version: 1,
+    applications: Object.fromEntries(
+      Array.from({ length: 100 }, (_none, index) => [
+        `app-${index}`,
+        { image: "nginx", volume: { mountpoint: "/d" } },
+      ]),
+    ),
+  };
+  const names = Object.keys(applications.applications);
+  const container = { name: `c${"x".repeat(900)}`, node_uuid: nodeA, image: "nginx", environment: { long } };
+  const requests = [
+    ["POST", "datasets", { primary: nodeA, dataset_id: dataset, metadata: { long: "v".repeat(256) } }],
+    ["POST", `datasets/${dataset}`, { primary: nodeB }],
+    ["POST", `datasets/${long}`, {}],
+    ["DELETE", `datasets/${dataset}`, null],
+    ["POST", "leases", { dataset_id: dataset, node_uuid: nodeA, expires: null }],
+    ["DELETE", `leases/${dataset}`, null],
+    ["POST", "containers", container],
+    ["POST", "containers", { ...container, name: long, image: 1, environment: { long: [long] } }],
+    ["POST", `containers/${container.name}`, { node_uuid: nodeB }],
+    ["DELETE", `containers/${container.name}`, null],
+    ["POST", "_compose", { applications, deployment: { version: 1, nodes: { "10.0.0.1": names } } }],
+    ["POST", "_compose", { applications: { version: 1, applications: { [long]: {} } }, deployment: {} }],
+  ] as const;
+  const before = api.log.entries().length;
+  for (const [method, path, payload] of requests)
+    await api.app.inject({
+      method,
+      url: `/v1/configuration/${path}`,
+      ...(payload === null ? {} : { payload }),
+    });
+  const lines = api.log.entries().slice(before);
+  assert.equal(lines.length, requests.length);
+  const statuses = lines.map((line) => line.fields["status"]);
+  assert.deepEqual(statuses, [201, 200, 404, 200, 201, 200, 201, 400, 200, 200, 200, 400]);
+  for (const line of lines) assert.ok(JSON.stringify(line).length < 1000, JSON.stringify(line));
+});
+
 test("a body beyond the limit is refused in JSON", async () => {
   await using api = await testApi();
   const payload = " ".repeat(1_048_577);
