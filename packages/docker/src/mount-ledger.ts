@@ -9,8 +9,6 @@ export interface MountUser {
   readonly held: number;
   /** How many are noted and not yet answered. */
   readonly pending: number;
-  /** Of how many of those held it is not noted that the answer was sent. */
-  readonly unsure: number;
   readonly client: MountClient;
 }
 
@@ -49,8 +47,10 @@ export class MountLedger {
   readonly #removals = new Map<string, Removal>();
   /** Pending mounts of a life of the plugin that has ended: Docker asks for them again, or has given up. */
   readonly #orphans = new Map<string, number>();
-
-  readonly #doubtful = new Set<string>();
+  /** How many mounts were asked for again without saying which. */
+  #unnamed = 0;
+  /** How many of a user's mounts Docker may no longer count. */
+  readonly #doubts = new Map<string, number>();
 
   constructor(store: AgentStore) {
     this.#store = store;
@@ -58,11 +58,10 @@ export class MountLedger {
     for (const [dataset, value] of store.all(table)) {
       const entry = value as MountEntry;
       this.#entries.set(dataset, entry);
-      for (const [id, { pending, unsure }] of Object.entries(entry.users)) {
-        if (pending > 0) this.#orphans.set(orphanKey(dataset, id), pending);
-        if (unsure > 0) this.#doubtful.add(dataset);
-      }
+      for (const [id, { pending }] of Object.entries(entry.users))
+        if (pending > 0) this.#orphans.set(userKey(dataset, id), pending);
     }
+    this.doubt();
   }
 
   entries(): readonly MountEntry[] {
@@ -77,20 +76,29 @@ export class MountLedger {
     return this.entries().filter((entry) => entry.name === name);
   }
 
-  /**
-   * What an earlier life has held without knowing whether the answer arrived: it may have been asked for
-   * again.
-   */
+  /** What Docker may have stopped using without having said so, or has asked for again. */
   doubtful(): readonly MountEntry[] {
-    return this.entries().filter(({ dataset }) => this.#doubtful.has(dataset));
+    return this.entries().filter(({ dataset, users }) =>
+      Object.keys(users).some((id) => (this.#doubts.get(userKey(dataset, id)) ?? 0) > 0),
+    );
+  }
+
+  /**
+   * Notes that Docker may no longer count what it has mounted: it, or the plugin, has been started again, and
+   * neither learns then what it has missed.
+   */
+  doubt(): void {
+    for (const { dataset, users } of this.entries())
+      for (const [id, { client, held }] of Object.entries(users))
+        if (client === "docker") this.#doubts.set(userKey(dataset, id), held);
   }
 
   /** Durably notes that a user asks for a mount. One that an earlier life has noted is taken over. */
   begin(start: Omit<MountEntry, "users">, id: string, client: MountClient): void {
     const before = this.#entries.get(start.dataset);
     const users = before?.users ?? {};
-    const user = users[id] ?? { held: 0, pending: 0, unsure: 0, client };
-    const key = orphanKey(start.dataset, id);
+    const user = users[id] ?? { held: 0, pending: 0, client };
+    const key = userKey(start.dataset, id);
     const orphans = this.#orphans.get(key) ?? 0;
     if (orphans > 0) this.#orphans.set(key, orphans - 1);
     const pending = orphans > 0 ? user.pending : user.pending + 1;
@@ -102,40 +110,56 @@ export class MountLedger {
   /** Durably notes that a mount is about to be answered. */
   hold(dataset: string, id: string, path: string): void {
     const entry = this.#required(dataset);
-    this.#write({ ...withUser(entry, id, { pending: -1, held: 1, unsure: 1 }), path });
-  }
-
-  /** Notes that the answer of a mount was sent. */
-  confirm(dataset: string, id: string): void {
-    const entry = this.#entries.get(dataset);
-    if (entry !== undefined) this.#write(withUser(entry, id, { pending: 0, held: 0, unsure: -1 }));
+    this.#write({ ...withUser(entry, id, { pending: -1, held: 1 }), path });
   }
 
   /** Durably notes that a mount that was noted has come to nothing. */
   giveUp(dataset: string, id: string): MountEntry {
-    return this.#write(withUser(this.#required(dataset), id, { pending: -1, held: 0, unsure: 0 }));
+    return this.#write(withUser(this.#required(dataset), id, { pending: -1, held: 0 }));
   }
 
   /** Durably notes that a user has unmounted once. */
   letGo(dataset: string, id: string): MountEntry {
-    return this.#write(withUser(this.#required(dataset), id, { pending: 0, held: -1, unsure: 0 }));
+    const left = this.#write(withUser(this.#required(dataset), id, { pending: 0, held: -1 }));
+    const key = userKey(dataset, id);
+    this.#doubts.set(key, Math.min(this.#doubts.get(key) ?? 0, left.users[id]?.held ?? 0));
+    return left;
   }
 
-  /** Durably forgets users of whom it is known that they are gone. */
-  dropUsers(dataset: string, isGone: (user: MountUser) => boolean): void {
-    const entry = this.#required(dataset);
-    const left = Object.entries(entry.users).filter(([, user]) => !isGone(user));
-    this.#write({ ...entry, users: Object.fromEntries(left) });
+  /** Durably forgets all users: they are known to be gone. */
+  dropUsers(dataset: string): void {
+    this.#write({ ...this.#required(dataset), users: {} });
+  }
+
+  /** Durably forgets the mounts that Docker may no longer count: it uses the volume no more. */
+  dropDoubtful(dataset: string): void {
+    for (const [id, { pending }] of Object.entries(this.#required(dataset).users)) {
+      const key = userKey(dataset, id);
+      const doubted = this.#doubts.get(key) ?? 0;
+      if (doubted === 0 || pending > 0) continue;
+      this.#write(withUser(this.#required(dataset), id, { pending: 0, held: -doubted }));
+      this.#doubts.delete(key);
+    }
+  }
+
+  /**
+   * Docker has asked for a mount again without saying which: once that has happened as often as earlier lives
+   * have left mounts unanswered, it has given up all of them.
+   */
+  giveUpUnnamed(): void {
+    this.#unnamed += 1;
+    const left = [...this.#orphans.values()].reduce((sum, count) => sum + count, 0);
+    if (this.#unnamed >= left) this.dropOrphans();
   }
 
   /** Durably forgets pending mounts of earlier lives that nobody has asked for again. */
   dropOrphans(): void {
     for (const entry of this.entries()) {
       for (const [id, user] of Object.entries(entry.users)) {
-        const orphans = this.#orphans.get(orphanKey(entry.dataset, id)) ?? 0;
+        const orphans = this.#orphans.get(userKey(entry.dataset, id)) ?? 0;
         if (orphans === 0) continue;
         const current = this.#required(entry.dataset);
-        this.#write(withUser(current, id, { pending: -Math.min(orphans, user.pending), held: 0, unsure: 0 }));
+        this.#write(withUser(current, id, { pending: -Math.min(orphans, user.pending), held: 0 }));
       }
     }
     this.#orphans.clear();
@@ -145,7 +169,6 @@ export class MountLedger {
   forget(dataset: string): void {
     this.#store.write([{ table, key: dataset, value: undefined }]);
     this.#entries.delete(dataset);
-    this.#doubtful.delete(dataset);
   }
 
   removals(): readonly Removal[] {
@@ -190,17 +213,16 @@ export function isUnused(entry: MountEntry): boolean {
 function withUser(
   entry: MountEntry,
   id: string,
-  change: Readonly<Record<"pending" | "held" | "unsure", number>>,
+  change: Readonly<Record<"pending" | "held", number>>,
 ): MountEntry {
   const { [id]: user, ...others } = entry.users;
   if (user === undefined) return entry;
   const held = Math.max(0, user.held + change.held);
   const pending = Math.max(0, user.pending + change.pending);
-  const unsure = Math.min(held, Math.max(0, user.unsure + change.unsure));
   const isGone = held === 0 && pending === 0;
-  return { ...entry, users: isGone ? others : { ...others, [id]: { ...user, held, pending, unsure } } };
+  return { ...entry, users: isGone ? others : { ...others, [id]: { ...user, held, pending } } };
 }
 
-function orphanKey(dataset: string, id: string): string {
+function userKey(dataset: string, id: string): string {
   return `${dataset} ${id}`;
 }

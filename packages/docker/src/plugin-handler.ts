@@ -1,4 +1,4 @@
-import { success, type Result } from "@flocker/core";
+import { failure, success, type Result } from "@flocker/core";
 import { readCreateRequest, readMountRequest, readNameRequest, type CallName } from "./messages.ts";
 import type { Handled, PluginHandler } from "./plugin-server.ts";
 import type { VolumeDriver } from "./volume-driver.ts";
@@ -9,12 +9,32 @@ type CallHandler = (path: string, body: string, call: Call) => Promise<Result<Ha
 /** Maps between the protocol's messages and the driver, and decides nothing itself. */
 export function pluginHandler(driver: VolumeDriver): PluginHandler {
   const handlers = callHandlers(driver);
-  return (name, path, body, call) => handlers[name](path, body, call);
+  return async (name, path, body, call) => {
+    if (unnamed.has(name) || call.client !== "docker" || body.trim() !== "")
+      return handlers[name](path, body, call);
+    if (name === "mount") await driver.mountedUnnamed();
+    return askAgain(path);
+  };
+}
+
+/** Calls that need no name of a volume. */
+const unnamed: ReadonlySet<CallName> = new Set(["activate", "capabilities", "list"]);
+
+/** Docker repeats a call whose connection broke, and (at least until version 28) leaves its body out then. */
+function askAgain(path: string): ReturnType<typeof failure> {
+  return failure(
+    "bad-request",
+    `The plugin was restarted during ${path}, and Docker has repeated the call without saying which volume it is about.`,
+    "Run the command again.",
+  );
 }
 
 function callHandlers(driver: VolumeDriver): Readonly<Record<CallName, CallHandler>> {
   return {
-    activate: () => answer({ Implements: ["VolumeDriver"] }),
+    async activate(_path, _body, call) {
+      if (call.client === "docker") driver.dockerStarted();
+      return answer({ Implements: ["VolumeDriver"] });
+    },
     capabilities: () => answer({ Capabilities: { Scope: "global" } }),
     list: () => answer({ Volumes: driver.list() }),
     async create(path, body, call) {
@@ -37,7 +57,6 @@ function callHandlers(driver: VolumeDriver): Readonly<Record<CallName, CallHandl
       if (!mounted.ok) return mounted;
       return success({
         answer: { Mountpoint: mounted.value },
-        onSent: () => driver.answered(name, id),
         onLost: () => driver.unmount(name, id),
       });
     },

@@ -14,11 +14,10 @@ import {
 import { errorText, paths, pluginMediaType, type CallName, type PluginAnswer } from "./messages.ts";
 import { stopping, type Call } from "./volume-mounts.ts";
 
-/** What a call is answered, and what is done when the answer was sent, or could not be. */
+/** What a call is answered, and what is done when the answer could not be sent. */
 export interface Handled {
   readonly answer: PluginAnswer;
   readonly onLost?: () => Promise<void>;
-  readonly onSent?: () => void;
 }
 
 export type PluginHandler = (
@@ -156,9 +155,9 @@ async function serveCall(
     log.write(quiet.has(path) ? "debug" : "info", "call-refused", { path, problem: handled.problem });
     return send(response, statusOf(handled.problem.code), { Err: errorText(handled.problem) });
   }
-  const { answer, onSent, onLost } = handled.value;
+  const { answer, onLost } = handled.value;
   await send(response, 200, answer);
-  if (response.writableFinished) return onSent?.();
+  if (response.writableFinished) return;
   log.write("warn", "answer-lost", { path });
   await onLost?.();
 }

@@ -33,6 +33,8 @@ export interface DockerPluginOptions {
 
 const requestTimeoutMs = 10_000;
 const dockerTimeoutMs = 2_000;
+/** The cluster is waited for so long before calls are answered without it. */
+const firstViewMs = 5_000;
 /** So often the leases are compared with the notes. */
 const tidyMs = 10_000;
 /**
@@ -77,9 +79,10 @@ async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<voi
   const api = createClient(v2Endpoints, (request) => https.send(request));
   const picture = new ClusterPicture(clock);
   const ledger = new MountLedger(store);
-  await forgetTheGone(ledger, parts);
+  forgetEarlierBoots(ledger, parts);
   const own = new OwnNode({ store, era, configured: configuration.node });
   const tidying = new Tidying();
+  const inView = new AbortController();
   const feed = new ClusterFeed({
     api,
     https,
@@ -87,7 +90,10 @@ async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<voi
     clock,
     random: systemRandom,
     log,
-    onLive: () => tidying.ring(),
+    onLive() {
+      inView.abort();
+      tidying.ring();
+    },
     onChanged(dataset) {
       const entry = ledger.entry(dataset);
       if (entry !== undefined && picture.volume(dataset)?.lease?.node_id !== entry.node) tidying.ring();
@@ -114,6 +120,9 @@ async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<voi
     stop.abort();
     await Promise.all(running);
   });
+  // Docker asks again while nobody listens, but takes a volume that is not known yet for one that is not
+  // there.
+  await clock.sleep(firstViewMs, inView.signal);
   stack.use(
     await servePlugin({
       sockets: configuration.sockets,
@@ -155,26 +164,12 @@ class Tidying {
   }
 }
 
-/**
- * Before anything is served: forgets what was mounted before the machine was started again, and what Docker
- * says no container of its uses any more. Where Docker does not answer, all stays noted: it will unmount what
- * it finds dead.
- */
-async function forgetTheGone(ledger: MountLedger, { configuration, log, era }: Parts): Promise<void> {
-  for (const entry of ledger.entries()) {
-    const { dataset, name } = entry;
-    if (entry.era !== era) {
-      ledger.dropUsers(dataset, () => true);
-      log.write("info", "mounts-ended-by-reboot", { dataset, volume: name });
-      continue;
-    }
-    const isDockers = Object.values(entry.users).some((user) => user.client === "docker" && user.held > 0);
-    if (!isDockers) continue;
-    const using = await askDocker(name, configuration);
-    if (!using.ok) log.write("info", "docker-not-asked", { problem: using.problem });
-    if (!using.ok || using.value > 0) continue;
-    ledger.dropUsers(dataset, (user) => user.client === "docker" && user.pending === 0);
-    log.write("info", "mounts-ended-with-their-containers", { dataset, volume: name });
+/** Before anything is served: forgets what was mounted before the machine was started again. */
+function forgetEarlierBoots(ledger: MountLedger, { log, era }: Parts): void {
+  for (const { dataset, name, era: mountedIn } of ledger.entries()) {
+    if (mountedIn === era) continue;
+    ledger.dropUsers(dataset);
+    log.write("info", "mounts-ended-by-reboot", { dataset, volume: name });
   }
 }
 

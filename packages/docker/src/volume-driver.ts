@@ -108,13 +108,6 @@ export class VolumeDriver {
     });
   }
 
-  /** Notes that what `mount` has answered was sent. */
-  answered(name: string, id: string): void {
-    const { ledger } = this.#options;
-    for (const { dataset, users } of ledger.named(name))
-      if (users[id] !== undefined) ledger.confirm(dataset, id);
-  }
-
   unmount(name: string, id: string): Promise<void> {
     return this.#lanes.run(name, async () => {
       const { ledger, mounts, log } = this.#options;
@@ -122,6 +115,17 @@ export class VolumeDriver {
       if (entries.length === 0) log.write("debug", "unmount-of-nothing", { volume: name, mount: id });
       for (const { dataset } of entries) await mounts.unmount(dataset, id);
     });
+  }
+
+  /** Docker has been started: of what it had mounted before, it may have forgotten something. */
+  dockerStarted(): void {
+    this.#options.ledger.doubt();
+  }
+
+  /** Docker has asked for a mount again without saying which, and does not ask a third time. */
+  async mountedUnnamed(): Promise<void> {
+    this.#options.ledger.giveUpUnnamed();
+    await this.tidy();
   }
 
   /** Where the volume is mounted here. */
@@ -172,8 +176,8 @@ export class VolumeDriver {
   }
 
   /**
-   * Where an answer was lost in a crash, Docker has asked again: one mount too many is held until none is
-   * used.
+   * Where an answer was lost, or Docker has forgotten what it had mounted, one mount too many is held until
+   * no container uses the volume.
    */
   async #dropDoubtful(): Promise<void> {
     const { ledger, containersUsing, log } = this.#options;
@@ -182,7 +186,7 @@ export class VolumeDriver {
       await this.#lanes.run(name, async () => {
         const using = await containersUsing(name);
         if (!using.ok || using.value > 0 || ledger.entry(dataset) === undefined) return;
-        ledger.dropUsers(dataset, ({ client, pending }) => client === "docker" && pending === 0);
+        ledger.dropDoubtful(dataset);
         log.write("info", "mounts-ended-with-their-containers", { dataset, volume: name });
       });
     }
