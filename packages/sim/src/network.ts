@@ -52,6 +52,7 @@ export class SimNetwork {
   readonly #connections = new Set<{ readonly service: Service; readonly ends: readonly [AnyEnd, AnyEnd] }>();
   readonly #partitions = new Set<string>();
   readonly #refusing = new Set<SimNode>();
+  readonly #expired = new Set<SimNode>();
   readonly #poweredOff = new Set<Incarnation>();
 
   constructor(scheduler: Scheduler, options: NetworkOptions) {
@@ -134,6 +135,20 @@ export class SimNetwork {
     this.#refusing.delete(node);
   }
 
+  /**
+   * Lets a node's certificate expire: it makes no new connection, and nobody makes one to it; open ones stay.
+   */
+  expireCertificate(node: SimNode): void {
+    this.#scheduler.note(`the certificate of ${node.name} has expired`);
+    this.#expired.add(node);
+  }
+
+  /** Ends {@link SimNetwork.expireCertificate}. */
+  renewCertificate(node: SimNode): void {
+    this.#scheduler.note(`the certificate of ${node.name} is renewed`);
+    this.#expired.delete(node);
+  }
+
   /** How many connections are open. */
   openConnections(service?: Service): number {
     return [...this.#open()].filter((connection) => service === undefined || connection.service === service)
@@ -186,6 +201,7 @@ export class SimNetwork {
     if (silent || this.isPartitioned(from, to) || this.isPartitioned(to, from)) return "timeout";
     const acceptor = this.#acceptors.get(to.incarnation)?.get(service);
     if (acceptor === undefined || this.#refusing.has(to)) return "refused";
+    if (this.#expired.has(from) || this.#expired.has(to)) return "refused";
     return { target: to.incarnation, acceptor };
   }
 

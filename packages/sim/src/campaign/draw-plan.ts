@@ -15,6 +15,7 @@ export function drawPlan(seed: string | number, limits: SwarmLimits = {}): Plan 
     ...drawBirths(random.fork("births"), options, durationMs),
     ...drawWishes(random.fork("wishes"), options, durationMs),
     ...drawFaults(random.fork("faults"), options, durationMs),
+    ...drawExpiries(random.fork("certificates"), options, durationMs),
   ];
   return { seed: String(seed), options, durationMs, steps: steps.toSorted((a, b) => a.atMs - b.atMs) };
 }
@@ -69,6 +70,16 @@ function drawFaults(random: SeededRandom, options: SwarmOptions, durationMs: num
   return steps;
 }
 
+/** Now and then somebody forgets to renew certificates, and does so only after a while. */
+function drawExpiries(random: SeededRandom, options: SwarmOptions, durationMs: number): Step[] {
+  if (options.faults.length === 0 || random.chance(0.75)) return [];
+  return Array.from({ length: random.integer(1, 3) }, (): Step => {
+    const node = random.chance(0.3) ? -1 : anyNode(random, options);
+    const forMs = random.between(minuteMs / 2, 5 * minuteMs);
+    return { atMs: random.between(0, durationMs), do: "expire-certificate", node, forMs };
+  });
+}
+
 function drawFault(random: SeededRandom, options: SwarmOptions, kind: Fault["do"]): Deed {
   const node = random.chance(0.2) ? -1 : anyNode(random, options);
   const dataset = random.integer(0, options.datasetCount - 1);
@@ -98,6 +109,7 @@ function drawFault(random: SeededRandom, options: SwarmOptions, kind: Fault["do"
       return kind === "cut" ? { do: kind, a: node, b } : { do: kind, a: node, b, mode, forMs };
     }
     case "refuse":
+    case "expire-certificate":
       return { do: kind, node, forMs };
     case "clock-jump":
       return { do: kind, node, byMs: Math.round(random.between(-1, 1) * random.between(0, 10 * minuteMs)) };

@@ -58,6 +58,7 @@ export class Faults {
       case "partition":
       case "cut":
       case "refuse":
+      case "expire-certificate":
       case "slow-network":
         return this.#network(fault);
       case "clock-jump":
@@ -161,7 +162,9 @@ export class Faults {
     this.#later(forMs, () => node.machine.resume());
   }
 
-  #network(fault: Extract<Fault, { do: "partition" | "cut" | "refuse" | "slow-network" }>): void {
+  #network(
+    fault: Extract<Fault, { do: "partition" | "cut" | "refuse" | "expire-certificate" | "slow-network" }>,
+  ): void {
     const { network } = this.#sim.world;
     switch (fault.do) {
       case "partition": {
@@ -175,6 +178,11 @@ export class Faults {
         const { machine } = this.#node(fault.node);
         network.refuse(machine);
         return this.#later(fault.forMs, () => network.accept(machine));
+      }
+      case "expire-certificate": {
+        const { machine } = this.#node(fault.node);
+        network.expireCertificate(machine);
+        return this.#later(fault.forMs, () => network.renewCertificate(machine));
       }
       case "slow-network":
         network.slow(fault.latencyMs);

@@ -4,9 +4,12 @@ import {
   nextStep,
   type Action,
   type AgentRules,
+  type CopyRecord,
   type Decision,
   type LaneInput,
 } from "@flocker/core";
+import { methodsOf } from "../control-store.ts";
+import type { NodePorts, WorldNode } from "../world.ts";
 import type { Mutation } from "./mutation.ts";
 
 type Planner = AgentRules["planDataset"];
@@ -139,6 +142,78 @@ export const mutations: readonly Mutation[] = [
     "What the last known configuration calls deleted is destroyed without asking.",
     (input, right) => right({ ...input, session: true }),
   ),
+  planning(
+    "mount-before-epoch-check",
+    "A copy that should be served here is mounted without a look at what its record says.",
+    (input, right) => {
+      const { local, slice, self } = input;
+      const isWanted = slice?.desired?.primary === self && slice.desired.deletion === null;
+      if (!isWanted || local.kind !== "copy" || local.copy.trashedAt !== null) return right(input);
+      const { mountedAt, record } = local.copy;
+      return mountedAt === null && record.role !== "primary" ? atOnce({ do: "mount" }) : right(input);
+    },
+  ),
+  planning(
+    "mount-before-birth-is-known",
+    "A new copy is mounted before the control service knows that it was born.",
+    (input, right) =>
+      isWaitingFor(right(input), "birth-unconfirmed") ? atOnce({ do: "mount" }) : right(input),
+  ),
+  planning(
+    "relinquish-without-the-last-snapshot",
+    "The copy is given up for a successor that holds an older snapshot.",
+    (input, right) => {
+      const decision = right(input);
+      const { local, peer, slice } = input;
+      const held = peer?.unchangedSince ?? null;
+      if (decision.kind !== "act" || decision.action.do !== "send" || local.kind !== "copy") return decision;
+      const { record, snapshots, mountedAt } = local.copy;
+      const isOlder = snapshots.some(({ guid }) => guid === held);
+      if (mountedAt !== null || record.role !== "primary" || held === null || !isOlder) return decision;
+      const successor = slice?.desired?.primary;
+      assert(successor !== undefined, "what is handed over has a successor");
+      const epoch = nextStep(record.epoch);
+      const given = {
+        dataset: input.dataset,
+        epoch,
+        role: "relinquished",
+        successor,
+        snapshot: held,
+      } as const;
+      return atOnce({ do: "write-record", record: given });
+    },
+  ),
+  planning("keep-the-epoch", "A copy is given up without raising its epoch.", (input, right) => {
+    const decision = right(input);
+    if (decision.kind !== "act" || decision.action.do !== "write-record" || input.local.kind !== "copy")
+      return decision;
+    const { record } = decision.action;
+    if (record.role !== "relinquished") return decision;
+    return {
+      ...decision,
+      action: { do: "write-record", record: { ...record, epoch: input.local.copy.record.epoch } },
+    };
+  }),
+  {
+    name: "forget-the-fsync",
+    mistake:
+      "A record is not on the disk yet when the agent takes it for written, and may go with the power.",
+    make: () => ({ agentPorts: withoutFsync }),
+  },
+  {
+    name: "drop-leases-on-restart",
+    mistake: "A control service that is started again has forgotten all leases.",
+    make: () => {
+      let isFirst = true;
+      return {
+        controlStore: (store) => {
+          const current = isFirst ? store.current() : { ...store.current(), leases: [] };
+          isFirst = false;
+          return { ...methodsOf(store), current: () => current };
+        },
+      };
+    },
+  },
   {
     name: "break-promises",
     mistake: "A promise to a former holder is given and not kept.",
@@ -169,6 +244,35 @@ export const mutations: readonly Mutation[] = [
     }),
   },
 ];
+
+/** So long a record that was written without fsync is in the memory alone, as with a lazy file system. */
+const unsyncedMs = 30_000;
+
+function withoutFsync(node: WorldNode, ports: NodePorts): NodePorts {
+  const { backend, clock } = ports;
+  const written: { readonly before: CopyRecord; readonly at: number }[] = [];
+  node.machine.incarnation.onDown((kind) => {
+    if (kind !== "machine") return;
+    const lost = written.filter(({ at }) => clock.monotonic() - at <= unsyncedMs);
+    for (const { before } of lost.toReversed()) {
+      const copy = node.disk.copies.get(before.dataset);
+      if (copy === undefined) continue;
+      copy.record = before;
+      copy.observed = null;
+    }
+  });
+  return {
+    ...ports,
+    backend: {
+      ...backend,
+      writeRecord: (record) => {
+        const before = node.disk.copies.get(record.dataset)?.record;
+        if (before !== undefined) written.push({ before, at: clock.monotonic() });
+        return backend.writeRecord(record);
+      },
+    },
+  };
+}
 
 function bound(value: unknown, target: object): unknown {
   return typeof value === "function" ? (value.bind(target) as unknown) : value;

@@ -37,6 +37,7 @@ export type Fault =
     }
   | { readonly do: "cut"; readonly a: number; readonly b: number }
   | { readonly do: "refuse"; readonly node: number; readonly forMs: number }
+  | { readonly do: "expire-certificate"; readonly node: number; readonly forMs: number }
   | { readonly do: "clock-jump"; readonly node: number; readonly byMs: number }
   | {
       readonly do: "storage-faults";

@@ -32,6 +32,13 @@ export interface RunOutcome {
   readonly deeds: Readonly<Record<string, number>>;
   readonly moves: number;
   readonly records: number;
+  /**
+   * What there is at the end: for each dataset the configuration, and the copies with their roles. Replicas
+   * are left out: which there are depends on the way.
+   */
+  readonly end: string;
+  /** How many effects each node has had, the control service's first: at each of them it could crash. */
+  readonly effects: readonly number[];
 }
 
 const restWithinMs = 20 * 60_000;
@@ -129,7 +136,24 @@ class CampaignRun {
       deeds: Object.fromEntries(this.#deeds),
       moves: this.#referee.moveCount,
       records,
+      end: this.#end(),
+      effects: [world.node(controlNodeName), ...this.sim.nodes].map(({ machine }) => machine.effectCount),
     };
+  }
+
+  #end(): string {
+    const lines = [...this.#people.datasets].map((dataset, number) => {
+      const configuration = this.sim.cluster.dataset(dataset)?.configuration;
+      const { primary, maximumSizeBytes, deletion } = configuration ?? {};
+      const copies = this.sim.nodes.flatMap(({ name, disk }) => {
+        const copy = disk.copies.get(dataset);
+        if (copy === undefined || copy.record.role === "replica") return [];
+        return [`${name} ${copy.record.role}${copy.mounted ? " mounted" : ""}`];
+      });
+      const wish = `on ${primary} of ${maximumSizeBytes}${deletion === null ? "" : ", deleted"}`;
+      return `d${number} ${this.#story.plain(wish)}: ${copies.join(", ")}`;
+    });
+    return lines.join("\n");
   }
 
   async dispose(): Promise<void> {
