@@ -60,6 +60,9 @@ export async function performAction(
       return answered(await backend.destroy(dataset));
     case "prune":
       return answered(await backend.destroySnapshots(dataset, action.guids));
+    case "discard-partial":
+      assert(backend.discardPartial !== undefined, "a backend that shows partials can discard them");
+      return answered(await backend.discardPartial(dataset));
     case "snapshot": {
       const taken = await backend.snapshot(dataset, `${snapshotNamePrefix}${ports.ids.uuid()}`);
       return taken.ok ? success({ kind: "snapshot", snapshot: taken.value }) : taken;
@@ -92,10 +95,10 @@ async function askPeer(
   if (!result.ok) return result;
   const reply = result.value;
   if (action.do === "describe" && reply.kind === "describe") {
-    const { record, snapshots, unchangedSince } = reply;
+    const { record, snapshots, unchangedSince, partial = null } = reply;
     return success({
       kind: "described",
-      knowledge: { node: action.peer.node, record, snapshots, unchangedSince },
+      knowledge: { node: action.peer.node, record, snapshots, unchangedSince, partial },
     });
   }
   if (action.do === "hand-over" && reply.kind === "promote") return success(ended);
@@ -125,8 +128,10 @@ async function sendCopy(
   context: ActionContext,
 ): Promise<Result<ActionAnswer>> {
   const { peer, epoch, base, snapshot, maximumSizeBytes } = action;
+  const resume = action.resume === undefined ? {} : { resume: action.resume };
   const since = ports.clock.monotonic();
-  const opened = await ports.backend.send({ dataset, base, snapshot: snapshot.guid }, context.abort);
+  const sending = { dataset, base, snapshot: snapshot.guid, ...resume };
+  const opened = await ports.backend.send(sending, context.abort);
   if (!opened.ok) return opened;
   const { stream, estimatedBytes } = opened.value;
   const request: PeerRequest = {
@@ -137,6 +142,7 @@ async function sendCopy(
     snapshot,
     maximumSizeBytes,
     estimatedBytes,
+    ...resume,
   };
   const result = await ports.peers.ask(peer, request, {
     body: stream,
@@ -171,9 +177,10 @@ export async function serveRequest(
   }
   assert(request.kind === "receive", "only a promotion or a stream is work");
   const { base, snapshot, epoch, maximumSizeBytes } = request;
+  const resume = request.resume === undefined ? {} : { resume: request.resume };
   const counter = { bytes: 0 };
   const received = await backend.receive(
-    { dataset, base, snapshot, record: { dataset, epoch, role: "replica" }, maximumSizeBytes },
+    { dataset, base, snapshot, record: { dataset, epoch, role: "replica" }, maximumSizeBytes, ...resume },
     counted(body, counter),
     abort,
   );

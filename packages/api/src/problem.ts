@@ -90,6 +90,7 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   "snapshot-missing": { status: 409, title: "A snapshot is missing" },
   "transfer-corrupt": { status: 500, title: "A transfer was damaged" },
   "transfer-interrupted": { status: 503, title: "A transfer was interrupted" },
+  "resume-token-dead": { status: 503, title: "An interrupted transfer cannot go on" },
   "not-supported": { status: 409, title: "This is not supported here" },
   "command-failed": { status: 500, title: "A command failed" },
   "deadline-exceeded": { status: 504, title: "It took too long" },

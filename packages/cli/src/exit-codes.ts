@@ -74,6 +74,7 @@ const exitCodeOf: Readonly<Record<ProblemCode, ExitCode>> = {
   "snapshot-missing": exitCodes.failed,
   "transfer-corrupt": exitCodes.failed,
   "transfer-interrupted": exitCodes.failed,
+  "resume-token-dead": exitCodes.failed,
   "not-supported": exitCodes.refused,
   "command-failed": exitCodes.failed,
   "deadline-exceeded": exitCodes.timedOut,

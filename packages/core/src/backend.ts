@@ -23,6 +23,11 @@ export interface SendRequest {
   readonly base: string | null;
   /** The guid of the snapshot to send. */
   readonly snapshot: string;
+  /**
+   * The token of the receiver's {@link PartialReceive} of that snapshot and base: only the rest is sent.
+   * `resume-token-dead` where this copy cannot go on with it.
+   */
+  readonly resume?: string;
 }
 
 /** A stream that was opened; it is made while it is read. */
@@ -41,6 +46,11 @@ export interface ReceiveRequest {
   /** The record of the finished copy, written atomically with its completion. */
   readonly record: CopyRecord;
   readonly maximumSizeBytes: number | null;
+  /**
+   * The stream is only the rest, from where the partial with this token ends; `resume-token-dead` where there
+   * is no such partial (any more). Without it, what has arrived before is thrown away.
+   */
+  readonly resume?: string;
 }
 
 /**
@@ -85,9 +95,12 @@ export interface Backend {
    * Takes a stream into a copy. The copy is either what it was before or holds exactly the snapshot: a broken
    * or different stream is `transfer-interrupted` or `transfer-corrupt`, a base that is not there
    * `snapshot-missing`, a full disk `no-space`, and a mounted or primary copy is never touched
-   * (`target-holds-primary`).
+   * (`target-holds-primary`). Of an interrupted stream a backend that can resume keeps what has arrived, as
+   * the partial that its discovery shows.
    */
   receive(request: ReceiveRequest, stream: ByteStream, abort: Abort): Promise<Result<void>>;
+  /** Throws away what an interrupted receive has left; backends that can resume have it. */
+  discardPartial?(dataset: DatasetId): Promise<Result<void>>;
   /**
    * Calls back when something changed, where the system can tell: with the dataset, or without where it may
    * be any. Own changes may be among them. Returns what ends it.

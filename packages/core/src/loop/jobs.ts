@@ -1,4 +1,5 @@
 import { assert } from "../assert.ts";
+import type { PartialReceive } from "../model/copy.ts";
 import type { Milliseconds } from "../model/ids.ts";
 import { failure, success, type Result } from "../model/problem.ts";
 import type { Judgement, Verdict } from "../plan/judge.ts";
@@ -61,8 +62,8 @@ export function answerAtOnce(state: AgentState, lane: Lane): void {
 const needsWork = Symbol("needs work");
 
 function consider(state: AgentState, lane: Lane, job: Job): Result<PeerReply> | typeof needsWork {
-  const { local, slice, promised } = lane;
-  const judgement: Judgement = { local, slice, promised, from: job.from };
+  const { local, partial, slice, promised } = lane;
+  const judgement: Judgement = { local, partial, slice, promised, from: job.from };
   const { request } = job;
   switch (request.kind) {
     case "describe":
@@ -105,13 +106,20 @@ export function jobEnded(
 
 function describe(lane: Lane): Result<PeerReply> {
   const { local } = lane;
+  const interrupted = lane.partial === null ? {} : { partial: withoutDataset(lane.partial) };
   switch (local.kind) {
     case "unknown":
       return busy("it has not read its storage yet");
     case "unreadable":
       return { ok: false, problem: local.problem };
     case "absent":
-      return success<PeerReply>({ kind: "describe", record: null, snapshots: [], unchangedSince: null });
+      return success<PeerReply>({
+        kind: "describe",
+        record: null,
+        snapshots: [],
+        unchangedSince: null,
+        ...interrupted,
+      });
     case "copy": {
       const { record, snapshots, unchangedSince } = local.copy;
       return success<PeerReply>({
@@ -119,9 +127,14 @@ function describe(lane: Lane): Result<PeerReply> {
         record,
         snapshots: snapshots.map((snapshot) => snapshot.guid),
         unchangedSince,
+        ...interrupted,
       });
     }
   }
+}
+
+function withoutDataset({ snapshot, base, token }: PartialReceive): Omit<PartialReceive, "dataset"> {
+  return { snapshot, base, token };
 }
 
 /** The promise is durable before the other node hears of it. */

@@ -136,6 +136,8 @@ function rememberMove(state: AgentState, lane: Lane): void {
       rounds: [],
       unmounted: false,
       failedSinceUnmount: false,
+      partialToken: null,
+      deadToken: null,
       takeBack: null,
     };
 }
@@ -179,6 +181,8 @@ function actionFailed(
 ): void {
   failed(state, lane, action.do, problem, now);
   lane.peer = null;
+  if (lane.move !== null && problem.code === "resume-token-dead" && action.do === "send")
+    lane.move = { ...lane.move, deadToken: action.resume ?? null };
   if (lane.move !== null && stepsOfHandoff.has(action.do))
     lane.move = { ...lane.move, failedSinceUnmount: true };
 }
@@ -203,6 +207,7 @@ function applyAnswer(lane: Lane, action: Action, answer: ActionAnswer): void {
   switch (answer.kind) {
     case "described":
       lane.peer = answer.knowledge;
+      notePartial(lane, answer.knowledge);
       return;
     case "snapshot":
       if (move !== null) lane.move = { ...move, snapshot: answer.snapshot.guid };
@@ -220,6 +225,8 @@ function applyAnswer(lane: Lane, action: Action, answer: ActionAnswer): void {
         rounds: [],
         unmounted: false,
         failedSinceUnmount: false,
+        partialToken: null,
+        deadToken: null,
         takeBack: { epoch: action.epoch, granted: answer.granted },
       };
       return;
@@ -244,6 +251,7 @@ function applyDone(lane: Lane, action: Action): void {
         record: { dataset: lane.dataset, epoch: action.epoch, role: "primary" },
         snapshots: [action.snapshot],
         unchangedSince: null,
+        partial: null,
       };
       return;
     case "write-record":
@@ -252,6 +260,18 @@ function applyDone(lane: Lane, action: Action): void {
     default:
       return;
   }
+}
+
+/**
+ * A transfer that was cut but has brought something is no failure to back off from: it goes on at once, and
+ * so it ends however often it is cut.
+ */
+function notePartial(lane: Lane, { partial }: PeerKnowledge): void {
+  if (lane.move === null || partial === null || partial.token === lane.move.partialToken) return;
+  lane.move = { ...lane.move, partialToken: partial.token };
+  if (lane.lastFailure?.did !== "send") return;
+  lane.failures = 0;
+  lane.nextTryAt = 0;
 }
 
 function withRound(move: MoveMemory, sent: { sentBytes: number; durationMs: Milliseconds }): MoveMemory {
@@ -264,6 +284,7 @@ function holding(peer: PeerKnowledge, guid: string): PeerKnowledge {
     ...peer,
     snapshots: [...peer.snapshots.filter((held) => held !== guid), guid],
     unchangedSince: guid,
+    partial: null,
   };
 }
 
@@ -340,7 +361,7 @@ export function freeSlot(state: AgentState, name: Pool, now: Milliseconds): void
 }
 
 function inputOf(state: AgentState, lane: Lane): LaneInput {
-  const { dataset, slice, local, birth, promised, peer, move } = lane;
+  const { dataset, slice, local, partial, birth, promised, peer, move } = lane;
   const { identity, nodes } = state;
   return {
     self: identity.node,
@@ -348,6 +369,7 @@ function inputOf(state: AgentState, lane: Lane): LaneInput {
     slice,
     nodes,
     local,
+    partial,
     birth,
     promised,
     peer,

@@ -1,4 +1,4 @@
-import type { Discovery, ObservedCopy } from "../model/copy.ts";
+import type { Discovery, ObservedCopy, PartialReceive } from "../model/copy.ts";
 import type { DatasetId, Milliseconds } from "../model/ids.ts";
 import type { Problem, Result } from "../model/problem.ts";
 import type { Local } from "../plan/lane-input.ts";
@@ -43,7 +43,12 @@ export function lookedAtOne(
   state.timed.delete(lane);
   if (result.ok) {
     state.capacity = result.value.capacity;
-    see(state, lane, localOf(dataset, result.value), now);
+    see(
+      state,
+      lane,
+      { local: localOf(dataset, result.value), partial: partialOf(dataset, result.value) },
+      now,
+    );
   } else {
     lookFailed(state, lane, result.problem, now);
   }
@@ -73,14 +78,17 @@ export function lookedAtEverything(state: AgentState, result: Result<Discovery>,
   state.nextSweepAt = now + sweepIntervalMs;
   state.looked = true;
   state.capacity = result.value.capacity;
+  const partials = new Map((result.value.partials ?? []).map((partial) => [partial.dataset, partial]));
   const seen = new Map<DatasetId, Local>();
   for (const copy of result.value.copies) seen.set(copy.dataset, { kind: "copy", copy });
   for (const { dataset, problem } of result.value.unreadable)
     seen.set(dataset, { kind: "unreadable", problem });
-  for (const dataset of seen.keys()) laneOf(state, dataset);
+  for (const dataset of [...seen.keys(), ...partials.keys()]) laneOf(state, dataset);
   for (const lane of state.lanes.values()) {
     if (lane.running !== null) continue;
-    if (!lane.touchedDuringLook) see(state, lane, seen.get(lane.dataset) ?? { kind: "absent" }, now);
+    const local = seen.get(lane.dataset) ?? { kind: "absent" };
+    const partial = partials.get(lane.dataset) ?? null;
+    if (!lane.touchedDuringLook) see(state, lane, { local, partial }, now);
     else if (lane.local.kind === "unknown") lane.mustLook = true;
     advance(state, lane, now);
   }
@@ -93,8 +101,18 @@ function localOf(dataset: DatasetId, discovery: Discovery): Local {
   return unreadable === undefined ? { kind: "absent" } : { kind: "unreadable", problem: unreadable.problem };
 }
 
-function see(state: AgentState, lane: Lane, local: Local, now: Milliseconds): void {
+function partialOf(dataset: DatasetId, { partials }: Discovery): PartialReceive | null {
+  return partials?.find((found) => found.dataset === dataset) ?? null;
+}
+
+function see(
+  state: AgentState,
+  lane: Lane,
+  { local, partial }: Pick<Lane, "local" | "partial">,
+  now: Milliseconds,
+): void {
   lane.local = local;
+  lane.partial = partial;
   lane.mustLook = false;
   if (local.kind === "unreadable") failed(state, lane, "look", local.problem, now);
   else if (lane.lastFailure?.did === "look") {

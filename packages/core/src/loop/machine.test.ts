@@ -2,6 +2,7 @@
 // else.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Capabilities } from "../backend.ts";
 import type { ObservedCopy } from "../model/copy.ts";
 import type { DatasetId, Era } from "../model/ids.ts";
 import { failure, success } from "../model/problem.ts";
@@ -38,8 +39,8 @@ const nothingSaved: SavedState = {
 class Rig {
   readonly state: AgentState;
   now = 1_000;
-  constructor(liveSnapshots = false) {
-    const capabilities = { ...input().capabilities, liveSnapshots };
+  constructor(abilities: Partial<Capabilities> = {}) {
+    const capabilities = { ...input().capabilities, ...abilities };
     this.state = createAgentState(
       {
         node: nodeA,
@@ -332,6 +333,7 @@ test("news that arrive during a handover do not disturb it", () => {
     record: { dataset, epoch: epoch(0), role: "replica" },
     snapshots: ["s1"],
     unchangedSince: "s1",
+    partial: null,
   } as const;
   rig.step({ kind: "performed", dataset, result: success({ kind: "described", knowledge }) });
   assert.ok(rig.looked([given]).includes("perform hand-over"));
@@ -356,7 +358,13 @@ test("a lease is not acknowledged while a step is under way that breaks it", () 
   const rig = new Rig();
   rig.begin({}, [copy({ mountedAt })]);
   rig.told([slice(nodeB)]);
-  const knowledge = { node: nodeB, record: null, snapshots: [], unchangedSince: null } as const;
+  const knowledge = {
+    node: nodeB,
+    record: null,
+    snapshots: [],
+    unchangedSince: null,
+    partial: null,
+  } as const;
   rig.step({ kind: "performed", dataset, result: success({ kind: "described", knowledge }) });
   assert.ok(rig.looked([copy({ mountedAt })]).includes("perform unmount"));
   const lease = { dataset, node: nodeA, expiresAt: null };
@@ -388,4 +396,55 @@ test("a copy that cannot be read is looked at again, ever more rarely, until it 
   rig.now += 800;
   rig.step({ kind: "woken" });
   assert.ok(rig.looked([copy()]).includes("perform mount"));
+});
+
+/** An agent that moves to B with a backend that can resume, up to the first description of B. */
+function transferring(): Rig {
+  const rig = new Rig({ liveSnapshots: true, resume: true });
+  rig.begin({}, [serving]);
+  rig.told([slice(nodeB)]);
+  return rig;
+}
+
+const serving = copy({ mountedAt, snapshots: [{ guid: "s1", name: "flocker-s1", createdAt: 1 }] });
+
+function described(rig: Rig, token: string | null): string[] {
+  const partial = token === null ? null : { snapshot: "s1", base: null, token };
+  const knowledge = { node: nodeB, record: null, snapshots: [], unchangedSince: null, partial };
+  rig.step({ kind: "performed", dataset, result: success({ kind: "described", knowledge }) });
+  return rig.looked([serving]);
+}
+
+function sendFails(rig: Rig, code: "transfer-interrupted" | "resume-token-dead"): number {
+  rig.step({ kind: "performed", dataset, result: failure(code, "It broke.", "Again.") });
+  rig.looked([serving]);
+  const delayMs = (nextWake(rig.state) ?? 0) - rig.now;
+  rig.now += delayMs;
+  rig.step({ kind: "woken" });
+  return delayMs;
+}
+
+test("a transfer that brings something each time goes on at once, however often it is cut", () => {
+  const rig = transferring();
+  described(rig, "0");
+  for (let cut = 1; cut <= 20; cut += 1) {
+    assert.equal(sendFails(rig, "transfer-interrupted"), 100);
+    assert.ok(described(rig, `${cut}`).includes("perform send"));
+  }
+  // Cuts that leave the target where it was are backed off from.
+  const delaysMs = [1, 2, 3].map(() => {
+    const delayMs = sendFails(rig, "transfer-interrupted");
+    described(rig, "20");
+    return delayMs;
+  });
+  assert.deepEqual(delaysMs, [100, 200, 400]);
+});
+
+test("a dead token is not tried twice", () => {
+  const rig = transferring();
+  assert.ok(described(rig, "half").includes("perform send"));
+  sendFails(rig, "resume-token-dead");
+  described(rig, "half");
+  const { running } = rig.state.lanes.get(dataset) ?? {};
+  assert.ok(running?.kind === "action" && running.action.do === "snapshot", "a fresh round begins");
 });

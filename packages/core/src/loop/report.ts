@@ -85,4 +85,5 @@ const peerProblems: ReadonlySet<string> = new Set([
   "stale-epoch",
   "snapshot-missing",
   "transfer-corrupt",
+  "resume-token-dead",
 ]);

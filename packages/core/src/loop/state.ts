@@ -1,5 +1,5 @@
 import type { Capabilities } from "../backend.ts";
-import type { Capacity, Discovery, Snapshot } from "../model/copy.ts";
+import type { Capacity, Discovery, PartialReceive, Snapshot } from "../model/copy.ts";
 import type { Epoch } from "../model/epoch.ts";
 import type { DatasetId, Era, Milliseconds, NodeId } from "../model/ids.ts";
 import type { Problem, Result } from "../model/problem.ts";
@@ -125,6 +125,8 @@ export interface Lane {
   /** What the back-off depends on: it starts anew when this changes. */
   inputs: string;
   local: Local;
+  /** What an interrupted receive has left here. */
+  partial: PartialReceive | null;
   birth: BirthNote | null;
   promised: Epoch | null;
   peer: PeerKnowledge | null;
@@ -240,6 +242,7 @@ export function laneOf(state: AgentState, dataset: DatasetId): Lane {
     slice: null,
     inputs: "",
     local: { kind: "unknown" },
+    partial: null,
     birth: null,
     promised: null,
     peer: null,

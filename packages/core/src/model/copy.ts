@@ -54,6 +54,20 @@ export interface UnreadableCopy {
   readonly problem: Problem;
 }
 
+/**
+ * What has arrived of a snapshot whose transfer was interrupted. It is no copy and no part of one: nobody
+ * counts it as one, and whoever throws it away loses bytes that are sent again.
+ */
+export interface PartialReceive {
+  readonly dataset: DatasetId;
+  /** The guid of the snapshot that is being received. */
+  readonly snapshot: string;
+  /** The guid of the snapshot that the stream builds on, or null for a full one. */
+  readonly base: string | null;
+  /** Where the stream goes on. Only backends of the same kind understand it; each further byte changes it. */
+  readonly token: string;
+}
+
 /** Bytes of the storage that the copies of a node share. */
 export interface Capacity {
   readonly totalBytes: number;
@@ -64,5 +78,7 @@ export interface Capacity {
 export interface Discovery {
   readonly copies: readonly ObservedCopy[];
   readonly unreadable: readonly UnreadableCopy[];
+  /** Interrupted receives that can go on, at most one of a dataset; left out by who cannot resume. */
+  readonly partials?: readonly PartialReceive[];
   readonly capacity: Capacity;
 }

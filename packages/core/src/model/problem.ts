@@ -44,6 +44,7 @@ export const problemCodes = [
   "snapshot-missing",
   "transfer-corrupt",
   "transfer-interrupted",
+  "resume-token-dead",
   "not-supported",
   "command-failed",
   "deadline-exceeded",

@@ -1,4 +1,5 @@
 import { compareEpochs, formatEpoch, type Epoch } from "../model/epoch.ts";
+import type { PartialReceive } from "../model/copy.ts";
 import type { NodeId } from "../model/ids.ts";
 import { failure, type Problem } from "../model/problem.ts";
 import type { PeerRequest } from "../protocol/peer.ts";
@@ -8,6 +9,7 @@ import type { Local } from "./lane-input.ts";
 /** What an answer to another node's agent depends on. */
 export interface Judgement {
   readonly local: Local;
+  readonly partial: PartialReceive | null;
   readonly slice: SliceDataset | null;
   /** No promotion at this epoch or an older one. */
   readonly promised: Epoch | null;
@@ -46,6 +48,24 @@ function notReady(local: Local): Verdict | undefined {
 
 /** Whether a stream may replace what is here: never a primary, never by somebody older than what is known. */
 export function judgeReceive(judgement: Judgement, request: Receive): Verdict {
+  const verdict = judgeStream(judgement, request);
+  return verdict.kind === "accept" ? judgeResume(judgement.partial, request) : verdict;
+}
+
+/** The rest of a stream is of use only to who has exactly what comes before it. */
+function judgeResume(partial: PartialReceive | null, { resume, snapshot, base }: Receive): Verdict {
+  if (resume === undefined) return accept;
+  if (partial?.token === resume && partial.snapshot === snapshot.guid && partial.base === base) return accept;
+  return refuse(
+    "resume-token-dead",
+    partial === null
+      ? "The other node has nothing (any more) of the transfer that was to go on."
+      : "The other node has something else than the beginning of the transfer that was to go on.",
+    "It is asked again what it has, and sent what it lacks; nothing needs to be done.",
+  );
+}
+
+function judgeStream(judgement: Judgement, request: Receive): Verdict {
   const { local, slice } = judgement;
   const early = notReady(local);
   if (early !== undefined) return early;

@@ -1,5 +1,5 @@
 import type { Capabilities } from "../backend.ts";
-import type { CopyRecord, ObservedCopy, Snapshot } from "../model/copy.ts";
+import type { CopyRecord, ObservedCopy, PartialReceive, Snapshot } from "../model/copy.ts";
 import type { Epoch } from "../model/epoch.ts";
 import type { DatasetId, Milliseconds, NodeId } from "../model/ids.ts";
 import type { Problem } from "../model/problem.ts";
@@ -30,6 +30,8 @@ export interface PeerKnowledge {
   readonly record: CopyRecord | null;
   readonly snapshots: readonly string[];
   readonly unchangedSince: string | null;
+  /** What an interrupted transfer has left there, or null. */
+  readonly partial: Omit<PartialReceive, "dataset"> | null;
 }
 
 /** What an agent remembers of a move while it goes on. Losing it costs time, never data. */
@@ -43,6 +45,10 @@ export interface MoveMemory {
   readonly unmounted: boolean;
   /** A step of the handoff failed after the unmount: serve again before the next attempt. */
   readonly failedSinceUnmount: boolean;
+  /** The token of the newest partial that the target has shown: another one means that it has got further. */
+  readonly partialToken: string | null;
+  /** The token with which one side has said that it cannot go on: everything is sent anew. */
+  readonly deadToken: string | null;
   /** The former successor's durable word on taking back. */
   readonly takeBack: { readonly epoch: Epoch; readonly granted: boolean } | null;
 }
@@ -55,6 +61,8 @@ export interface LaneInput {
   readonly slice: SliceDataset | null;
   readonly nodes: ReadonlyMap<NodeId, SliceNode>;
   readonly local: Local;
+  /** What an interrupted receive has left on this node, or null. */
+  readonly partial: PartialReceive | null;
   readonly birth: BirthNote | null;
   /** No promotion at this epoch or an older one: promised to a former holder that has taken back. */
   readonly promised: Epoch | null;
@@ -81,6 +89,8 @@ export type Action =
       readonly base: string | null;
       readonly snapshot: Snapshot;
       readonly maximumSizeBytes: number | null;
+      /** The token of the target's partial that this goes on with. */
+      readonly resume?: string;
     }
   | { readonly do: "hand-over"; readonly peer: PeerAddress; readonly epoch: Epoch; readonly snapshot: string }
   | { readonly do: "take-back"; readonly peer: PeerAddress; readonly epoch: Epoch }
@@ -88,7 +98,8 @@ export type Action =
   | { readonly do: "trash" }
   | { readonly do: "restore" }
   | { readonly do: "destroy" }
-  | { readonly do: "prune"; readonly guids: readonly string[] };
+  | { readonly do: "prune"; readonly guids: readonly string[] }
+  | { readonly do: "discard-partial" };
 
 /** Why nothing is done now. */
 export interface Wait {

@@ -183,6 +183,37 @@ test("old snapshots of our own are dropped, people's are kept", () => {
   assert.deepEqual(decision.kind === "act" && decision.action, { do: "prune", guids: ["g0"] });
 });
 
+test("what an interrupted receive builds on is not dropped", () => {
+  const snapshots = ["1", "2", "3", "4", "5"].map((name, index) => ({
+    name: `flocker-${name}`,
+    guid: `g${index}`,
+    createdAt: index,
+  }));
+  const record = { dataset, epoch: epoch(0), role: "replica" } as const;
+  const partial = { dataset, snapshot: "g9", base: "g0", token: "half" };
+  // Without a session nothing is thrown away.
+  const world = withCopy({ record, snapshots }, { slice: slice(nodeB), session: false, partial });
+  const decision = planDataset(world);
+  assert.deepEqual(decision.kind === "act" && decision.action, { do: "prune", guids: ["g1"] });
+});
+
+test("what has arrived for a move that is no longer wanted is thrown away, and nothing else is", () => {
+  const partial = { dataset, snapshot: "s1", base: null, token: "half" };
+  const elsewhere = slice(nodeB, { ownership: ownership(nodeB, 0) });
+  const discards = (rest: Partial<LaneInput>): boolean => {
+    const decision = planDataset(input({ slice: elsewhere, partial, ...rest }));
+    return decision.kind === "act" && decision.action.do === "discard-partial";
+  };
+  assert.ok(discards({}));
+  assert.ok(discards({ slice: deleted(false) }));
+  const record = { dataset, epoch: epoch(0), role: "replica" } as const;
+  assert.ok(discards({ local: { kind: "copy", copy: copy({ record }) } }));
+  assert.ok(!discards({ session: false }));
+  assert.ok(!discards({ slice: slice(nodeA, { ownership: ownership(nodeB, 0) }) }));
+  const offer = { from: nodeB, epoch: epoch(1), snapshot: "s1" };
+  assert.ok(!discards({ slice: { ...elsewhere, relinquishedToYou: offer } }));
+});
+
 /** All combinations of a few values of every field: some 20,000 small worlds. */
 function* worlds(): Generator<LaneInput> {
   const slices = [
@@ -231,12 +262,13 @@ function* worlds(): Generator<LaneInput> {
   ];
   const peers: LaneInput["peer"][] = [
     null,
-    { node: nodeB, record: null, snapshots: [], unchangedSince: null },
+    { node: nodeB, record: null, snapshots: [], unchangedSince: null, partial: null },
     {
       node: nodeB,
       record: { dataset, epoch: epoch(1), role: "replica" },
       snapshots: ["s1"],
       unchangedSince: "s1",
+      partial: { snapshot: "s1", base: null, token: "1" },
     },
   ];
   for (const world of slices)

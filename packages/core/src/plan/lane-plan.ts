@@ -33,6 +33,8 @@ export function planDataset(input: LaneInput): Decision {
 
 const nothing: Rule = () => done;
 
+const discardLeft: Rule = (input) => discardPartial(input) ?? done;
+
 const unreadable: Rule = ({ local }) => {
   assert(local.kind === "unreadable", "the phase fits the local state");
   return wait("storage-unreadable", `This node has a copy that cannot be read: ${local.problem.message}`);
@@ -93,7 +95,7 @@ const transitions: Readonly<Record<Goal, Readonly<Record<Phase, Rule>>>> = {
   },
   trash: {
     unknown: nothing,
-    absent: nothing,
+    absent: discardLeft,
     unreadable,
     trashed: nothing,
     "primary-mounted": planInterruption({ do: "unmount" }),
@@ -105,7 +107,7 @@ const transitions: Readonly<Record<Goal, Readonly<Record<Phase, Rule>>>> = {
   },
   destroy: {
     unknown: nothing,
-    absent: nothing,
+    absent: discardLeft,
     unreadable,
     trashed: planInterruption({ do: "destroy" }),
     "primary-mounted": planInterruption({ do: "unmount" }),
@@ -185,7 +187,7 @@ function waitForHolder(input: LaneInput, ownership: Ownership): Decision {
  */
 function planAbsentFollower(input: LaneInput): Decision {
   const { ownership } = required(input);
-  if (ownership?.owner !== input.self) return done;
+  if (ownership?.owner !== input.self) return discardPartial(input) ?? done;
   if (ownership.born || input.birth?.state === "born") return copyMissing();
   const { birth } = input;
   if (birth?.state === "renounced" && compareEpochs(birth.epoch, ownership.epoch) >= 0) return done;
@@ -198,17 +200,16 @@ function planServing(input: LaneInput): Decision {
   assert(desired !== null, "a dataset to serve is configured");
   if (desired.maximumSizeBytes !== copy.maximumSizeBytes)
     return act({ do: "resize", maximumSizeBytes: desired.maximumSizeBytes });
-  return prune(copy);
+  return prune(input);
 }
 
 function planReplica(input: LaneInput): Decision {
   const { ownership, relinquishedToYou, desired } = required(input);
-  const copy = copyOf(input);
   if (relinquishedToYou !== null && mayPromote(input, relinquishedToYou)) {
     const { epoch } = relinquishedToYou;
     return actAtOnce({ do: "write-record", record: { dataset: input.dataset, epoch, role: "primary" } });
   }
-  if (desired?.primary !== input.self) return prune(copy);
+  if (desired?.primary !== input.self) return discardPartial(input) ?? prune(input);
   if (ownership === null || ownership.owner === input.self)
     return wait(
       "holder-unknown",
@@ -230,15 +231,23 @@ function mayPromote(input: LaneInput, offer: { readonly epoch: Epoch; readonly s
 }
 
 /**
+ * What has arrived for a move that is no longer wanted is given up; only what this node is still to take over
+ * may go on.
+ */
+function discardPartial(input: LaneInput): Decision | undefined {
+  const isWanted = required(input).relinquishedToYou !== null;
+  return input.partial === null || isWanted || !input.session ? undefined : act({ do: "discard-partial" });
+}
+
+/**
  * Old snapshots of our own are dropped when nothing else is to be done: what they hold is in a newer copy.
  */
-function prune(copy: ObservedCopy): Decision {
-  const own = copy.snapshots.filter((snapshot) => snapshot.name.startsWith(snapshotNamePrefix));
-  if (own.length <= snapshotsKept) return done;
-  return act({
-    do: "prune",
-    guids: own.slice(0, own.length - snapshotsKept).map((snapshot) => snapshot.guid),
-  });
+function prune(input: LaneInput): Decision {
+  const own = copyOf(input).snapshots.filter((snapshot) => snapshot.name.startsWith(snapshotNamePrefix));
+  const old = own.slice(0, Math.max(0, own.length - snapshotsKept));
+  // What an interrupted receive builds on stays for as long as it can go on.
+  const guids = old.map((snapshot) => snapshot.guid).filter((guid) => guid !== input.partial?.base);
+  return guids.length === 0 ? done : act({ do: "prune", guids });
 }
 
 /**

@@ -19,13 +19,21 @@ import { planDataset } from "./lane-plan.ts";
 const mountedAt = `/flocker/${dataset}`;
 const s1 = { guid: "s1", name: "flocker-s1", createdAt: 1 };
 const s2 = { guid: "s2", name: "flocker-s2", createdAt: 2 };
-const empty: PeerKnowledge = { node: nodeB, record: null, snapshots: [], unchangedSince: null };
+const empty: PeerKnowledge = {
+  node: nodeB,
+  record: null,
+  snapshots: [],
+  unchangedSince: null,
+  partial: null,
+};
 const moving = (rest: Partial<MoveMemory> = {}): MoveMemory => ({
   target: nodeB,
   snapshot: null,
   rounds: [],
   unmounted: false,
   failedSinceUnmount: false,
+  partialToken: null,
+  deadToken: null,
   takeBack: null,
   ...rest,
 });
@@ -177,4 +185,53 @@ test("rounds that no longer shrink end in the handoff", () => {
   const move = moving({ snapshot: "s1", rounds });
   const mounted = { mountedAt, snapshots: [s1], writtenBytes: 0.9e9 };
   assert.equal(decide(mounted, { capabilities: live, peer, move }), "unmount");
+});
+
+/** What is sent to a target that has a partial, by a backend that can resume. */
+function sent(
+  copy: Partial<ObservedCopy>,
+  partial: PeerKnowledge["partial"],
+  rest: Partial<LaneInput> = {},
+): unknown {
+  const peer: PeerKnowledge = { ...empty, snapshots: ["s1"], unchangedSince: "s1", partial };
+  const capabilities = { ...live, resume: true };
+  const decision = planDataset(withCopy(copy, { slice: toB, peer, capabilities, ...rest }));
+  if (decision.kind !== "act" || decision.action.do !== "send") return decision;
+  const { base, snapshot, resume } = decision.action;
+  return { base, snapshot: snapshot.guid, resume };
+}
+
+test("an interrupted transfer goes on, before anything newer is taken or sent", () => {
+  const s3 = { guid: "s3", name: "flocker-s3", createdAt: 3 };
+  const serving = { mountedAt, snapshots: [s1, s2, s3], writtenBytes: 1e9 };
+  const increment = { snapshot: "s2", base: "s1", token: "half" };
+  const move = moving({ snapshot: "s3" });
+  assert.deepEqual(sent(serving, increment, { move }), { base: "s1", snapshot: "s2", resume: "half" });
+  const full = { snapshot: "s2", base: null, token: "half" };
+  assert.deepEqual(sent(serving, full), { base: null, snapshot: "s2", resume: "half" });
+  const handingOver = { snapshots: [s1, s2, s3], unchangedSince: "s3" };
+  assert.deepEqual(sent(handingOver, increment), { base: "s1", snapshot: "s2", resume: "half" });
+});
+
+test("what is left of a transfer is of no use without both of its snapshots, or with a dead token", () => {
+  const held = { snapshots: [s1, s2], unchangedSince: "s2" };
+  const anew = { base: "s1", snapshot: "s2", resume: undefined };
+  assert.deepEqual(sent(held, { snapshot: "gone", base: "s1", token: "half" }), anew);
+  assert.deepEqual(sent(held, { snapshot: "s2", base: "gone", token: "half" }), anew);
+  const left = { snapshot: "s2", base: "s1", token: "half" };
+  assert.deepEqual(sent(held, left, { move: moving({ deadToken: "half" }) }), anew);
+  assert.deepEqual(sent(held, left, { capabilities: live }), anew);
+});
+
+test("a transfer that goes on, and one that has to begin anew, are told apart in the reason", () => {
+  const held = { snapshots: [s1, s2], unchangedSince: "s2" };
+  const message = (token: string): unknown => {
+    const partial = { snapshot: "s2", base: null, token };
+    const rest = { peer: { ...empty, partial }, move: moving({ deadToken: "dead" }) };
+    const capabilities = { ...live, resume: true };
+    const decision = planDataset(withCopy(held, { slice: toB, capabilities, ...rest }));
+    return decision.kind === "act" && decision.because?.message;
+  };
+  assert.match(String(message("half")), /goes on where it stopped/);
+  assert.match(String(message("dead")), /thrown away, and sent anew/);
 });

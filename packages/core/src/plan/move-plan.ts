@@ -51,6 +51,9 @@ function planRound(input: LaneInput, copy: ObservedCopy, knowledge: PeerKnowledg
   const because = movingTo(input, target);
   const newest = copy.snapshots.at(-1);
   const move = moveOf(input, target);
+  // What has been sent of a snapshot is paid for: it is finished before there is another one.
+  const begun = resumable(input, copy, knowledge);
+  if (begun !== undefined) return planSend(input, copy, knowledge, { snapshot: begun.snapshot, because });
   const isHeld = newest !== undefined && knowledge.snapshots.includes(newest.guid);
   if (newest !== undefined && !isHeld && newest.guid === move?.snapshot)
     return planSend(input, copy, knowledge, { snapshot: newest.guid, because });
@@ -161,8 +164,24 @@ function settleAsReplica(input: LaneInput, copy: ObservedCopy): Decision {
 }
 
 /**
- * An increment builds on what the receiver is exactly at, where this copy still has that snapshot; else
- * everything is sent.
+ * What an interrupted transfer has left at the receiver, where this copy can go on with it: it has both
+ * snapshots, the receiver is still at the base, and nobody has said that the token is dead.
+ */
+function resumable(
+  input: LaneInput,
+  copy: ObservedCopy,
+  { partial, unchangedSince }: PeerKnowledge,
+): (PeerKnowledge["partial"] & {}) | undefined {
+  if (partial === null || partial.token === input.move?.deadToken) return undefined;
+  const { snapshot, base } = partial;
+  const holds = (guid: string): boolean => copy.snapshots.some((held) => held.guid === guid);
+  if (!input.capabilities.resume || !holds(snapshot)) return undefined;
+  return base === null || (base === unchangedSince && holds(base)) ? partial : undefined;
+}
+
+/**
+ * What was interrupted goes on, and the snapshot that is wanted comes after it. Else an increment builds on
+ * what the receiver is exactly at, where this copy still has that snapshot; else everything is sent.
  */
 function planSend(
   input: LaneInput,
@@ -172,20 +191,31 @@ function planSend(
 ): Decision {
   const peer = addressOf(input.nodes, knowledge.node);
   assert(peer !== undefined, "what is known of a peer came from its address");
-  const snapshot = copy.snapshots.find((held) => held.guid === options.snapshot);
+  const begun = resumable(input, copy, knowledge);
+  const wanted = begun?.snapshot ?? options.snapshot;
+  const snapshot = copy.snapshots.find((held) => held.guid === wanted);
   assert(snapshot !== undefined, "a snapshot that is to be sent is held");
-  const base = copy.snapshots.find((held) => held.guid === knowledge.unchangedSince && held !== snapshot);
+  const newBase = copy.snapshots.find((held) => held.guid === knowledge.unchangedSince && held !== snapshot);
   return act(
     {
       do: "send",
       peer,
       epoch: sendingEpoch(copy),
-      base: base?.guid ?? null,
+      base: begun === undefined ? (newBase?.guid ?? null) : begun.base,
       snapshot,
       maximumSizeBytes: copy.maximumSizeBytes,
+      ...(begun === undefined ? {} : { resume: begun.token }),
     },
-    options.because,
+    explained(options.because, knowledge, begun !== undefined),
   );
+}
+
+function explained(because: Wait, { partial }: PeerKnowledge, resumes: boolean): Wait {
+  if (partial === null) return because;
+  const what = resumes
+    ? "An interrupted transfer goes on where it stopped."
+    : "What an interrupted transfer has left there cannot be gone on with: it is thrown away, and sent anew.";
+  return { ...because, message: `${because.message} ${what}` };
 }
 
 /** A copy that has been relinquished was last owned one step before the epoch that its record hands on. */

@@ -1,4 +1,4 @@
-import type { CopyRecord, Snapshot } from "../model/copy.ts";
+import type { CopyRecord, PartialReceive, Snapshot } from "../model/copy.ts";
 import type { Epoch } from "../model/epoch.ts";
 import type { DatasetId } from "../model/ids.ts";
 
@@ -15,6 +15,8 @@ export type PeerRequest =
       readonly snapshot: Snapshot;
       readonly maximumSizeBytes: number | null;
       readonly estimatedBytes: number | null;
+      /** The body goes on where the partial with this token ends, and must not be taken for anything else. */
+      readonly resume?: string;
     }
   /** I have relinquished at this epoch in your favour: become primary of exactly this snapshot. */
   | {
@@ -35,6 +37,8 @@ export type PeerReply =
       readonly snapshots: readonly string[];
       /** The guid that the copy is exactly at, if it is. */
       readonly unchangedSince: string | null;
+      /** What an interrupted transfer has left there, where it can go on. */
+      readonly partial?: Omit<PartialReceive, "dataset">;
     }
   | { readonly kind: "receive"; readonly receivedBytes: number }
   | { readonly kind: "promote" }

@@ -72,6 +72,7 @@ export function input(overrides: Partial<LaneInput> = {}): LaneInput {
       [nodeB, node(nodeB)],
     ]),
     local: { kind: "absent" },
+    partial: null,
     birth: null,
     promised: null,
     peer: null,

@@ -73,6 +73,7 @@ class AnsweredExchange implements RunningExchange {
 
   stop(problem: Problem): void {
     this.#giveUp(problem);
+    this.#abort.abort();
   }
 
   #take(frame: Frame): void {
@@ -186,7 +187,7 @@ class AnsweredExchange implements RunningExchange {
 
   /**
    * Ends the exchange from this side: the reader and the handler learn it, and the other side if it still
-   * listens.
+   * listens. A reader has some time for what has arrived before, which a backend that can resume keeps.
    */
   #giveUp(problem: Problem): void {
     if (this.#stage === "over") return;
@@ -199,11 +200,19 @@ class AnsweredExchange implements RunningExchange {
     });
     this.#stage = "over";
     this.#body.fail(problem);
-    this.#abort.abort();
+    if (this.#body.reading === "reading") void this.#abortAfter(lingerMs);
+    else this.#abort.abort();
     const frame = jsonFrame("reply", { ok: false, problem });
     if (frame === undefined) this.#connection.close();
     else this.#connection.finish(frame, lingerMs);
     if (!this.#handling) this.#finished();
+  }
+
+  async #abortAfter(delayMs: Milliseconds): Promise<void> {
+    const over = new AbortController();
+    void this.done.then(() => over.abort());
+    await this.#options.clock.sleep(delayMs, over.signal);
+    this.#abort.abort();
   }
 }
 

@@ -180,13 +180,22 @@ test("a body ends normally only if count and checksum are those that the sender 
   }
 });
 
-test("a broken body throws at once, also what it had waiting", async () => {
+test("a broken body gives what came before the break, and then throws", async () => {
   const body = new IncomingBody({ pause: () => undefined, resume: () => undefined });
   body.push(Buffer.of(1));
   body.fail({ code: "transfer-interrupted", message: "cut", remedy: "" });
   body.push(Buffer.of(2));
-  await assert.rejects(body[Symbol.asyncIterator]().next(), ProblemError);
+  const iterator = body[Symbol.asyncIterator]();
+  assert.deepEqual(await iterator.next(), { done: false, value: Buffer.of(1) });
+  await assert.rejects(iterator.next(), ProblemError);
   assert.equal(body.reading, "failed");
+});
+
+test("of a body whose checksum is wrong nothing more is given", async () => {
+  const body = new IncomingBody({ pause: () => undefined, resume: () => undefined });
+  body.push(Buffer.of(1));
+  assert.equal(body.end(1, Buffer.alloc(32))?.code, "transfer-corrupt");
+  await assert.rejects(body[Symbol.asyncIterator]().next(), ProblemError);
 });
 
 test("a body asks for a pause when much is waiting, and to go on when most of it is read", async () => {

@@ -13,7 +13,7 @@ export type ReadingState = "unread" | "reading" | "left" | "verified" | "failed"
 /**
  * A body on its way from the connection to its reader. The iteration ends normally only after the end frame
  * has proven that every byte is there and right; else it throws a ProblemError. Whoever reads must not commit
- * anything before that. May be iterated once.
+ * anything before that, but may keep what has come before a cut, to go on with it. May be iterated once.
  */
 export class IncomingBody implements ByteStream {
   readonly #flow: { readonly pause: () => void; readonly resume: () => void };
@@ -59,6 +59,8 @@ export class IncomingBody implements ByteStream {
     if (this.#ending !== null) return this.#ending;
     const problem = this.#compare(bodyBytes, this.#hash.digest(), sha256);
     if (problem !== null) {
+      // Nobody knows which of the bytes are wrong.
+      this.#drop();
       this.fail(problem);
       return problem;
     }
@@ -67,12 +69,11 @@ export class IncomingBody implements ByteStream {
     return null;
   }
 
-  /** Nothing more will come: the reader gets the problem at once, whatever is still waiting. */
+  /** Nothing more will come: the reader gets what is still waiting, and then the problem. */
   fail(problem: Problem): void {
     // The whole body is here and verified: what happens to the connection now does not change that.
     if (this.#ending !== null) return;
     this.#ending = problem;
-    this.#drop();
     this.#wake?.();
   }
 

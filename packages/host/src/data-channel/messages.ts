@@ -34,6 +34,8 @@ const snapshot = Type.Object({
   name: Type.String({ minLength: 1, maxLength: 512 }),
   createdAt: Type.Number(),
 });
+/** A backend's own word for where a stream goes on; those of OpenZFS have some hundreds of characters. */
+const token = Type.String({ minLength: 1, maxLength: 16_384 });
 const silence = Type.Integer({ minimum: 30, maximum: 600_000 });
 const record = Type.Object({
   dataset: uuid,
@@ -57,6 +59,7 @@ const requestSchemas: Readonly<Record<PeerRequest["kind"], Schema>> = {
       snapshot,
       maximumSizeBytes: countOrNull,
       estimatedBytes: countOrNull,
+      resume: Type.Optional(token),
     }),
   ),
   promote: Compile(Type.Object({ kind: Type.Literal("promote"), dataset: uuid, epoch, snapshot: guid })),
@@ -70,6 +73,7 @@ const replySchemas: Readonly<Record<PeerReply["kind"], Schema>> = {
       record: Type.Union([record, Type.Null()]),
       snapshots: Type.Array(guid),
       unchangedSince: guidOrNull,
+      partial: Type.Optional(Type.Object({ snapshot: guid, base: guidOrNull, token })),
     }),
   ),
   receive: Compile(Type.Object({ kind: Type.Literal("receive"), receivedBytes: count })),
