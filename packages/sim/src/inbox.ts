@@ -44,14 +44,14 @@ export class Inbox<Item> {
     this.#finish("complete");
   }
 
-  /**
-   * No more items, and the reader meets the error. What has come but was not read yet is lost, as with a
-   * socket.
-   */
+  /** No more items: the reader still gets those that have come, and then meets the error, unless all have. */
   fail(error: unknown): void {
-    if (this.#ending !== null) return;
-    this.#items.length = 0;
     this.#finish({ error });
+  }
+
+  /** Whether its reader is still to meet an error. */
+  get isBreaking(): boolean {
+    return this.#reading === "reading" && this.#ending !== null && this.#ending !== "complete";
   }
 
   /** The items, once. A reader that leaves early drops what is left. */

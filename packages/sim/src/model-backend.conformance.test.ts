@@ -1,5 +1,5 @@
 // The model backend passes what every backend passes, with and without live snapshots.
-import type { Backend, DatasetId, Result } from "@flocker/core";
+import type { Backend, Capabilities, DatasetId, Result } from "@flocker/core";
 import { failure } from "@flocker/core";
 import { backendConformance } from "@flocker/agent/backend-conformance";
 import type { BackendHarness, BackendNode } from "@flocker/agent/backend-conformance";
@@ -8,8 +8,8 @@ import { World } from "./world.ts";
 import type { WorldNode } from "./world.ts";
 
 /** The suite awaits its calls without knowing of simulated time, so the world is driven meanwhile. */
-function harness(liveSnapshots: boolean): BackendHarness {
-  const capabilities = { ...defaultModelDiskOptions.capabilities, liveSnapshots };
+function harness(abilities: Partial<Capabilities>): BackendHarness {
+  const capabilities = { ...defaultModelDiskOptions.capabilities, ...abilities };
   const world = new World({ seed: 1, disk: { capabilities } });
   const stop = world.scheduler.drive((error) => {
     throw error;
@@ -79,5 +79,6 @@ function answeringAfterDeath(node: WorldNode): Backend {
   };
 }
 
-backendConformance("model (live snapshots)", async () => harness(true));
-backendConformance("model (snapshots while unmounted)", async () => harness(false));
+backendConformance("model (live snapshots)", async () => harness({ liveSnapshots: true }));
+backendConformance("model (snapshots while unmounted)", async () => harness({ liveSnapshots: false }));
+backendConformance("model (resumable)", async () => harness({ resume: true }));

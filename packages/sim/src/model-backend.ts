@@ -14,8 +14,8 @@ import type {
 } from "@flocker/core";
 import type { ModelDisk } from "./model-disk.ts";
 import * as operations from "./model-operations.ts";
-import { Intake, startReceive } from "./model-receive.ts";
-import { changesBetween, encodeStream } from "./model-stream.ts";
+import { beginReceive, Intake } from "./model-receive.ts";
+import { changesBetween, countBefore, encodeStream } from "./model-stream.ts";
 import type { Range } from "./network.ts";
 import type { Incarnation } from "./node.ts";
 import type { SeededRandom } from "./random.ts";
@@ -76,6 +76,12 @@ export function modelBackend(parts: ModelBackendParts): Backend {
     trash: (dataset, at) => call("trash", dataset, () => operations.trash(disk, dataset, at)),
     restore: (dataset) => call("restore", dataset, () => operations.restore(disk, dataset)),
     destroy: (dataset) => call("destroy", dataset, () => operations.destroy(disk, dataset)),
+    ...(disk.options.capabilities.resume
+      ? {
+          discardPartial: (dataset: DatasetId) =>
+            call("discardPartial", dataset, () => operations.discardPartial(disk, dataset)),
+        }
+      : {}),
     send: (request, abort) => call("send", request.dataset, () => openStream(parts, request, abort)),
     receive: (request, stream, abort) => receive(parts, request, stream, abort),
     ...(parts.watches ? { watch: watchDisk(parts) } : {}),
@@ -127,9 +133,19 @@ function openStream(parts: ModelBackendParts, request: SendRequest, abort: Abort
   }
   // The changes are taken now, and snapshots never change: the stream needs no hold on anything.
   const changes = changesBetween(base?.content ?? null, snapshot.content);
+  const from = countBefore(request, changes);
+  if (from === undefined) {
+    return failure(
+      "resume-token-dead",
+      `Sending dataset ${request.dataset} from ${disk.name}: it does not begin as what has been received does.`,
+      "It is sent anew by itself.",
+    );
+  }
   // The header and the end of the stream are some 200 bytes.
-  const estimatedBytes = changes.reduce((bytes, change) => bytes + JSON.stringify(change).length, 200);
-  const chunks = encodeStream(request, changes, disk.options.linesPerChunk);
+  const estimatedBytes = changes
+    .slice(from)
+    .reduce((bytes, change) => bytes + JSON.stringify(change).length, 200);
+  const chunks = encodeStream(request, changes, { linesPerChunk: disk.options.linesPerChunk, from });
   return success({ stream: paced(parts, chunks, abort), estimatedBytes });
 }
 
@@ -159,14 +175,16 @@ async function receive(
   stream: ByteStream,
   abort: Abort,
 ): Promise<Result<void>> {
-  const { disk, incarnation } = parts;
-  const start = await callOnce(parts, "receive", request.dataset, () => startReceive(disk, request));
+  const { disk, incarnation, random } = parts;
+  const start = await callOnce(parts, "receive", request.dataset, () => beginReceive(disk, request));
   if (!start.ok) return start;
-  const intake = new Intake(disk, request);
-  const forget = incarnation.onDown(() => intake.abandon());
+  const intake = new Intake(disk, request, start.value.before);
+  // What a program has written outlives it; a loss of power may take what was not synced yet.
+  const forget = incarnation.onDown((kind) => intake.keep(kind === "machine" ? random.next() : 1));
   try {
-    if (start.value.kind === "go") {
+    if (!start.value.isThere) {
       const taken = await intake.take(stream, abort);
+      if (!taken.ok && taken.problem.code === "transfer-interrupted") intake.keep();
       if (!taken.ok) return taken;
     }
     return await finishReceive(parts, request, intake);

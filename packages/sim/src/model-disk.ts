@@ -1,7 +1,8 @@
 import { failure, success } from "@flocker/core";
-import type { Capabilities, Capacity, DatasetId, Problem, Result } from "@flocker/core";
+import type { Capabilities, Capacity, DatasetId, PartialReceive, Problem, Result } from "@flocker/core";
 import { bytesOf, bytesSince, makeBlock, newCopy } from "./model-content.ts";
 import type { Block, ModelCopy } from "./model-content.ts";
+import type { Change } from "./model-stream.ts";
 
 /** How a model disk behaves. */
 export interface ModelDiskOptions {
@@ -42,6 +43,12 @@ export type DiskEvent =
     }
   | { readonly kind: "received"; readonly dataset: DatasetId; readonly snapshot: string };
 
+/** What an interrupted receive has left on a disk: whole changes of the stream, from its beginning on. */
+export interface ModelPartial extends PartialReceive {
+  readonly changes: readonly Change[];
+  readonly bytes: number;
+}
+
 /** Whether something written but never synced is lost at a loss of power. */
 export type IsLost = () => boolean;
 
@@ -54,6 +61,7 @@ export class ModelDisk {
   readonly name: string;
   readonly options: ModelDiskOptions;
   readonly copies: Map<DatasetId, ModelCopy> = new Map();
+  readonly partials: Map<DatasetId, ModelPartial> = new Map();
   readonly #listeners = new Set<(event: DiskEvent) => void>();
   readonly #watchers = new Set<() => void>();
   readonly #mounted = new Set<DatasetId>();
@@ -217,6 +225,7 @@ export class ModelDisk {
   wipe(): void {
     for (const copy of this.copies.values()) copy.holders.clear();
     this.copies.clear();
+    this.partials.clear();
     this.#mounted.clear();
     this.#reservations.clear();
     this.#usedBytes = 0;
@@ -231,6 +240,7 @@ export class ModelDisk {
 
   /** Only for the backend. */
   removeCopy(dataset: DatasetId): void {
+    this.keepPartial(dataset, null);
     this.#usedBytes -= this.copies.get(dataset)?.usedBytes ?? 0;
     this.copies.delete(dataset);
     this.tell({ kind: "destroyed", dataset });
@@ -279,6 +289,16 @@ export class ModelDisk {
   reserve(by: object, bytes: number | null): void {
     if (bytes === null) this.#reservations.delete(by);
     else this.#reservations.set(by, bytes);
+  }
+
+  /** Only for the backend: keeps what has arrived of a dataset, or with null throws it away. */
+  keepPartial(dataset: DatasetId, partial: ModelPartial | null): void {
+    const before = this.partials.get(dataset);
+    if (before !== undefined) this.reserve(before, null);
+    this.partials.delete(dataset);
+    if (partial === null) return;
+    this.partials.set(dataset, partial);
+    this.reserve(partial, partial.bytes);
   }
 
   /** Only for the backend. */

@@ -5,6 +5,7 @@ import type {
   Discovery,
   Milliseconds,
   ObservedCopy,
+  PartialReceive,
   Problem,
   Result,
   Snapshot,
@@ -32,7 +33,17 @@ export function discover(disk: ModelDisk, dataset: DatasetId | null): Result<Dis
     const copy = disk.copies.get(dataset);
     if (copy !== undefined) look(dataset, copy);
   }
-  return success({ copies, unreadable, capacity: disk.capacity });
+  return success({ copies, unreadable, partials: partialsOf(disk, dataset), capacity: disk.capacity });
+}
+
+function partialsOf(disk: ModelDisk, dataset: DatasetId | null): readonly PartialReceive[] {
+  const shown = [...disk.partials.values()].filter((each) => dataset === null || each.dataset === dataset);
+  return shown.map(({ dataset: id, snapshot: guid, base, token }) => ({
+    dataset: id,
+    snapshot: guid,
+    base,
+    token,
+  }));
 }
 
 function observe(disk: ModelDisk, copy: ModelCopy): ObservedCopy {
@@ -64,6 +75,7 @@ export function create(disk: ModelDisk, record: CopyRecord, maximumSizeBytes: nu
   }
   if (disk.freeBytes <= 0)
     return noSpace(`Creating the copy of dataset ${record.dataset}: the disk is full.`);
+  disk.keepPartial(record.dataset, null);
   addEmptyCopy(disk, { ...record }, maximumSizeBytes);
   return success();
 }
@@ -71,6 +83,7 @@ export function create(disk: ModelDisk, record: CopyRecord, maximumSizeBytes: nu
 export function writeRecord(disk: ModelDisk, record: CopyRecord): Result<void> {
   const found = find(disk, record.dataset, "Writing the record of");
   if (!found.ok) return found;
+  if (record.role !== "replica") disk.keepPartial(record.dataset, null);
   found.value.record = { ...record };
   found.value.observed = null;
   disk.tell({ kind: "recorded", dataset: record.dataset });
@@ -186,6 +199,7 @@ export function trash(disk: ModelDisk, dataset: DatasetId, at: Milliseconds): Re
       "Unmount it first.",
     );
   }
+  disk.keepPartial(dataset, null);
   copy.trashedAt ??= at;
   copy.observed = null;
   return success();
@@ -201,7 +215,7 @@ export function restore(disk: ModelDisk, dataset: DatasetId): Result<void> {
 
 export function destroy(disk: ModelDisk, dataset: DatasetId): Result<void> {
   const copy = disk.copies.get(dataset);
-  if (copy === undefined) return success();
+  if (copy === undefined) return discardPartial(disk, dataset);
   if (copy.unreadable !== null) return { ok: false, problem: copy.unreadable };
   if (copy.trashedAt === null) {
     return failure(
@@ -211,6 +225,11 @@ export function destroy(disk: ModelDisk, dataset: DatasetId): Result<void> {
     );
   }
   disk.removeCopy(dataset);
+  return success();
+}
+
+export function discardPartial(disk: ModelDisk, dataset: DatasetId): Result<void> {
+  disk.keepPartial(dataset, null);
   return success();
 }
 

@@ -3,17 +3,17 @@ import type { Abort, ByteStream, Problem, ReceiveRequest, Result } from "@flocke
 import { makeBlock, newCopy } from "./model-content.ts";
 import type { Block, ModelSnapshot } from "./model-content.ts";
 import { noSpace } from "./model-disk.ts";
-import type { ModelDisk } from "./model-disk.ts";
-import { StreamCorrupt, StreamDecoder } from "./model-stream.ts";
+import type { ModelDisk, ModelPartial } from "./model-disk.ts";
+import { StreamCorrupt, StreamDecoder, tokenAfter } from "./model-stream.ts";
 import type { Change } from "./model-stream.ts";
 
 /** What a receive begins with, looked at before a byte is read and again before the switch. */
-export type ReceiveStart =
+type ReceiveStart =
   | { readonly kind: "already-there" }
   | { readonly kind: "go"; readonly base: ModelSnapshot | null };
 
 /** Whether the stream may be taken in at all. */
-export function startReceive(disk: ModelDisk, request: ReceiveRequest): Result<ReceiveStart> {
+function startReceive(disk: ModelDisk, request: ReceiveRequest): Result<ReceiveStart> {
   const { dataset } = request;
   const copy = disk.copies.get(dataset) ?? null;
   if (copy === null) {
@@ -52,19 +52,53 @@ function baseMissing(disk: ModelDisk, request: ReceiveRequest): { ok: false; pro
   );
 }
 
+/** How a receive begins: there is nothing to do, or a stream to be taken in, with what has come before it. */
+export function beginReceive(
+  disk: ModelDisk,
+  request: ReceiveRequest,
+): Result<{ readonly isThere: boolean; readonly before: ModelPartial | null }> {
+  const start = startReceive(disk, request);
+  if (!start.ok) return start;
+  if (start.value.kind === "already-there") return success({ isThere: true, before: null });
+  const before = takeUpPartial(disk, request);
+  return before.ok ? success({ isThere: false, before: before.value }) : before;
+}
+
+/** A stream from its beginning throws away whatever an interrupted one has left. */
+function takeUpPartial(disk: ModelDisk, request: ReceiveRequest): Result<ModelPartial | null> {
+  const { dataset, base, snapshot, resume } = request;
+  const partial = disk.partials.get(dataset) ?? null;
+  if (resume === undefined) {
+    disk.keepPartial(dataset, null);
+    return success(null);
+  }
+  if (partial?.token === resume && partial.snapshot === snapshot.guid && partial.base === base)
+    return success(partial);
+  return failure(
+    "resume-token-dead",
+    `Receiving dataset ${dataset} on ${disk.name}: there is not what this stream goes on with.`,
+    "It is sent anew by itself.",
+  );
+}
+
 /** A receive under way: what has come so far lies beside the copy and takes space, but is not part of it. */
 export class Intake {
   readonly #disk: ModelDisk;
   readonly #request: ReceiveRequest;
   readonly #decoder: StreamDecoder;
-  readonly #changes: Change[] = [];
-  #bytes = 0;
+  readonly #changes: Change[];
+  #bytes: number;
   #abandoned = false;
 
-  constructor(disk: ModelDisk, request: ReceiveRequest) {
+  constructor(disk: ModelDisk, request: ReceiveRequest, before: ModelPartial | null) {
     this.#disk = disk;
     this.#request = request;
-    this.#decoder = new StreamDecoder({ base: request.base, snapshot: request.snapshot.guid });
+    this.#changes = [...(before?.changes ?? [])];
+    this.#bytes = before?.bytes ?? 0;
+    const expected = { base: request.base, snapshot: request.snapshot.guid };
+    this.#decoder = new StreamDecoder(expected, this.#changes);
+    disk.keepPartial(request.dataset, null);
+    disk.reserve(this, this.#bytes);
   }
 
   /** Takes the whole stream in. */
@@ -121,6 +155,21 @@ export class Intake {
     return success();
   }
 
+  /**
+   * Keeps what has arrived, so that it can go on, where this storage can; after a loss of power only as much
+   * of it as was synced.
+   */
+  keep(syncedShare: number = 1): void {
+    if (this.#abandoned) return;
+    this.abandon();
+    const { dataset, base, snapshot } = this.#request;
+    const changes = this.#changes.slice(0, Math.ceil(this.#changes.length * syncedShare));
+    if (!this.#disk.options.capabilities.resume || changes.length === 0) return;
+    const token = tokenAfter({ base, snapshot: snapshot.guid }, changes);
+    const bytes = changes.reduce((sum, change) => sum + bytesOfChange(change), 0);
+    this.#disk.keepPartial(dataset, { dataset, snapshot: snapshot.guid, base, token, changes, bytes });
+  }
+
   /** Gives back what the unfinished part has taken. */
   abandon(): void {
     this.#abandoned = true;
@@ -130,7 +179,7 @@ export class Intake {
   #takeChunk(chunk: Uint8Array): Result<void> | null {
     for (const change of this.#decoder.take(chunk)) {
       this.#changes.push(change);
-      if ("put" in change) this.#bytes += makeBlock(change.put, change.text, 0).sizeBytes;
+      this.#bytes += bytesOfChange(change);
     }
     // After a crash the stream may still bring something, but nobody is there to take it.
     if (!this.#abandoned) this.#disk.reserve(this, this.#bytes);
@@ -169,6 +218,10 @@ export class Intake {
       "The transfer starts again by itself.",
     );
   }
+}
+
+function bytesOfChange(change: Change): number {
+  return "put" in change ? makeBlock(change.put, change.text, 0).sizeBytes : 0;
 }
 
 function onceAborted(abort: Abort): { readonly promise: Promise<"aborted">; dispose(): void } {

@@ -1,12 +1,19 @@
 import type { SendRequest } from "@flocker/core";
 import { fingerprint, formatFingerprint } from "./fingerprint.ts";
+import type { Fingerprint } from "./fingerprint.ts";
 import type { Content } from "./model-content.ts";
 
 /** One change that turns the base of a stream into its snapshot. */
 export type Change = { readonly put: string; readonly text: string } | { readonly drop: string };
 
 type Line =
-  | { readonly stream: "model-1"; readonly base: string | null; readonly snapshot: string }
+  | {
+      readonly stream: "model-1";
+      readonly base: string | null;
+      readonly snapshot: string;
+      /** How many changes the receiver has already. */
+      readonly from?: number;
+    }
   | Change
   | { readonly end: number; readonly checksum: string };
 
@@ -21,23 +28,47 @@ export function changesBetween(base: Content | null, content: Content): readonly
   return [...drops, ...puts];
 }
 
-/** A stream as chunks of JSON lines, each chunk with a few lines. */
+/** What a stream from base to snapshot begins with; the checksum is over it and all changes. */
+function headerOf({ base, snapshot }: Pick<SendRequest, "base" | "snapshot">): Line {
+  return { stream: "model-1", base, snapshot };
+}
+
+function checksumOf(
+  request: Pick<SendRequest, "base" | "snapshot">,
+  changes: readonly Change[],
+): Fingerprint {
+  const lines: readonly Line[] = [headerOf(request), ...changes];
+  return lines.reduce((sum, line) => fingerprint(JSON.stringify(line), sum), fingerprint(""));
+}
+
+/** Where a stream goes on after these first changes: how many they are, and which. */
+export function tokenAfter(
+  request: Pick<SendRequest, "base" | "snapshot">,
+  changes: readonly Change[],
+): string {
+  return `${changes.length}:${formatFingerprint(checksumOf(request, changes))}`;
+}
+
+/** How many changes come before where a token goes on, or undefined where it is not of this stream. */
+export function countBefore(request: SendRequest, changes: readonly Change[]): number | undefined {
+  const count = Number(request.resume?.split(":")[0] ?? "0");
+  if (request.resume === undefined) return 0;
+  return tokenAfter(request, changes.slice(0, count)) === request.resume ? count : undefined;
+}
+
+/** A stream as chunks of JSON lines, each chunk with a few lines, without so many first changes. */
 export function* encodeStream(
   request: SendRequest,
   changes: readonly Change[],
-  linesPerChunk: number,
+  options: { readonly linesPerChunk: number; readonly from: number },
 ): IterableIterator<Uint8Array> {
+  const { linesPerChunk, from } = options;
   const encoder = new TextEncoder();
-  let checksum = fingerprint("");
+  const checksum = checksumOf(request, changes);
   let pending: string[] = [];
-  const lines = function* (): IterableIterator<Line> {
-    yield { stream: "model-1", base: request.base, snapshot: request.snapshot };
-    yield* changes;
-  };
-  for (const line of lines()) {
-    const text = JSON.stringify(line);
-    checksum = fingerprint(text, checksum);
-    pending.push(text);
+  const header = from === 0 ? headerOf(request) : { ...headerOf(request), from };
+  for (const line of [header, ...changes.slice(from)]) {
+    pending.push(JSON.stringify(line));
     if (pending.length >= linesPerChunk) {
       yield encoder.encode(`${pending.join("\n")}\n`);
       pending = [];
@@ -55,6 +86,7 @@ export class StreamCorrupt extends Error {
 /** Takes a stream apart, however it was cut into chunks. */
 export class StreamDecoder {
   readonly #expected: { readonly base: string | null; readonly snapshot: string };
+  readonly #from: number;
   readonly #decoder = new TextDecoder("utf-8", { fatal: true });
   #rest = "";
   #checksum = fingerprint("");
@@ -62,8 +94,15 @@ export class StreamDecoder {
   #ended = false;
   #changeCount = 0;
 
-  constructor(expected: { readonly base: string | null; readonly snapshot: string }) {
+  /** `before` are the changes that came in a stream of the same which was interrupted. */
+  constructor(
+    expected: { readonly base: string | null; readonly snapshot: string },
+    before: readonly Change[] = [],
+  ) {
     this.#expected = expected;
+    this.#from = before.length;
+    this.#changeCount = before.length;
+    if (before.length > 0) this.#checksum = checksumOf(expected, before);
   }
 
   /** The end of the stream has come, and all of it is right. */
@@ -103,15 +142,17 @@ export class StreamDecoder {
       this.#ended = true;
       return null;
     }
-    this.#checksum = fingerprint(text, this.#checksum);
     if ("stream" in line) {
       const { base, snapshot } = this.#expected;
       if (this.#begun || line.base !== base || line.snapshot !== snapshot) {
         throw new StreamCorrupt(`it is from ${line.base} to ${line.snapshot}`);
       }
+      if ((line.from ?? 0) !== this.#from) throw new StreamCorrupt(`it goes on after ${line.from} changes`);
       this.#begun = true;
+      if (this.#from === 0) this.#checksum = fingerprint(text, this.#checksum);
       return null;
     }
+    this.#checksum = fingerprint(text, this.#checksum);
     if (!this.#begun) throw new StreamCorrupt("it does not begin with a header");
     this.#changeCount += 1;
     return line;
@@ -147,8 +188,9 @@ function parse(text: string): Line {
     }
     if ("stream" in value && value.stream === "model-1" && "base" in value && "snapshot" in value) {
       const { base, snapshot } = value;
+      const from = "from" in value && typeof value.from === "number" ? { from: value.from } : {};
       if ((base === null || typeof base === "string") && typeof snapshot === "string") {
-        return { stream: "model-1", base, snapshot };
+        return { stream: "model-1", base, snapshot, ...from };
       }
     }
   }

@@ -248,7 +248,8 @@ function answer(
   const body = new Inbox<Uint8Array>(takeChunk);
   const interrupt = (why: string): void => {
     body.fail(new ProblemError(interrupted(from, why)));
-    if (!answered) controller.abort();
+    // A reader meets the break by itself, after what came before it.
+    if (!answered && !body.isBreaking) controller.abort();
   };
   const reply = (result: Result<PeerReply>): void => {
     answered = true;

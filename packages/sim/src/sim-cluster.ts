@@ -19,6 +19,7 @@ import {
   type Milliseconds,
   type NodeId,
 } from "@flocker/core";
+import type { ModelDiskOptions } from "./model-disk.ts";
 import { ControlIsDown, storeOf } from "./control-store.ts";
 import { controlNodeName, World, type NodePorts, type WorldNode, type WorldOptions } from "./world.ts";
 
@@ -28,6 +29,8 @@ export interface SimClusterOptions extends WorldOptions {
   /** How long deleted datasets can be had back; an hour unless told otherwise. */
   readonly graceMs?: Milliseconds;
   readonly parts?: SimClusterParts;
+  /** What is special about each node's disk, in the order of the nodes. */
+  readonly nodeDisks?: readonly Partial<ModelDiskOptions>[];
 }
 
 /** Where other parts than the real ones can be put in, to show that what they do wrong is noticed. */
@@ -80,7 +83,9 @@ export class SimCluster {
     const opened = openSqliteStore(":memory:", { clock, ids });
     assert(opened.ok, "a store in memory opens");
     this.store = opened.value;
-    this.nodes = Array.from({ length: options.nodeCount }, (_, index) => this.world.node(`n${index + 1}`));
+    this.nodes = Array.from({ length: options.nodeCount }, (_, index) =>
+      this.world.node(`n${index + 1}`, options.nodeDisks?.[index]),
+    );
   }
 
   /** The control service's cluster, as its present incarnation has it. */

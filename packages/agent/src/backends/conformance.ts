@@ -7,6 +7,7 @@ import { mountRules } from "./conformance/mount-rules.ts";
 import { refusalRules } from "./conformance/refusal-rules.ts";
 import { snapshotRules } from "./conformance/snapshot-rules.ts";
 import { interruptionRules } from "./conformance/interruption-rules.ts";
+import { resumeRules } from "./conformance/resume-rules.ts";
 import { transferRules } from "./conformance/transfer-rules.ts";
 import { trashRules } from "./conformance/trash-rules.ts";
 import { unreadableRules } from "./conformance/unreadable-rules.ts";
@@ -68,6 +69,7 @@ const chapters: Readonly<Record<string, Rules>> = {
   snapshots: snapshotRules,
   transfer: transferRules,
   "broken transfers": interruptionRules,
+  "resumed transfers": resumeRules,
   trash: trashRules,
 };
 

@@ -91,6 +91,7 @@ class CampaignRun {
       graceMs: options.graceMs,
       network: { latencyMs: options.latencyMs },
       disk: { capabilities, linesPerChunk: options.linesPerChunk },
+      nodeDisks: options.resumes.map((resume) => ({ capabilities: { ...capabilities, resume } })),
       backendCallMs: options.backendCallMs,
       backendWatches: options.backendWatches,
       parts: {

@@ -9,6 +9,8 @@ export interface SwarmOptions {
   readonly nodeCount: number;
   readonly datasetCount: number;
   readonly liveSnapshots: boolean;
+  /** Which nodes' storages can go on with an interrupted receive, in the order of the nodes. */
+  readonly resumes: readonly boolean[];
   readonly quota: boolean;
   readonly backendWatches: boolean;
   readonly linesPerChunk: number;
@@ -81,6 +83,7 @@ export function drawSwarm(random: SeededRandom, limits: SwarmLimits = {}): Swarm
     nodeCount,
     datasetCount,
     liveSnapshots: random.chance(0.6),
+    resumes: drawResumes(random.fork("resumes"), nodeCount),
     quota: random.chance(0.7),
     backendWatches,
     linesPerChunk: random.integer(1, 8),
@@ -98,4 +101,10 @@ export function drawSwarm(random: SeededRandom, limits: SwarmLimits = {}): Swarm
     restores,
     undecided: random.chance(0.4),
   };
+}
+
+/** Mostly all nodes can or none; now and then they differ. */
+function drawResumes(random: SeededRandom, nodeCount: number): readonly boolean[] {
+  const share = [0, 0.5, 1, 1][random.integer(0, 3)] ?? 1;
+  return Array.from({ length: nodeCount }, () => random.chance(share));
 }
