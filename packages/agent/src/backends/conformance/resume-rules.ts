@@ -14,8 +14,8 @@ import {
 import type { BackendNode, Rule, Rules } from "../conformance.ts";
 import { never, recordOf, refused, requestOf, streamOf, value, type World } from "./world.ts";
 
-const fileCount = 24;
-const fileBytes = 64 * 1024;
+const fileCount = 6;
+const fileBytes = 256 * 1024;
 
 interface Prepared {
   readonly dataset: DatasetId;

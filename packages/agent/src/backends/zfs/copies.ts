@@ -4,6 +4,7 @@ import { ProblemError } from "@flocker/core";
 import { refuse } from "../problems.ts";
 import { receivingSetting, recordSetting, parseReceiving, parseRecord, type Receiving } from "./record.ts";
 import { fixedProperties, receivingProperty, unset, type Context } from "./layout.ts";
+import { discardPartial } from "./partials.ts";
 import { saidBy, tryZfs, zfs, zfsFailed } from "./programs.ts";
 import { sweepOne, sweepStaged, type Entry, type Row, type Swept } from "./sweep.ts";
 import { mountPoints } from "./system.ts";
@@ -15,6 +16,8 @@ export interface CopyState {
   /** What ZFS calls it. */
   readonly name: string;
   readonly entry: Entry;
+  /** What lies in the staging area for the dataset. */
+  readonly staged: Swept["staged"];
   /** A receive that has begun and has not succeeded; what has arrived of it may be kept. */
   readonly receiving: Receiving | null;
   /** A receive that has succeeded, and whose properties are still to be written down as the copy's own. */
@@ -75,6 +78,7 @@ export function understand(dataset: DatasetId, swept: Swept, mounts: string): Fo
       record: state.record,
       name: row.name,
       entry,
+      staged,
       receiving: settled === null ? receiving : null,
       unsettled: settled,
       isLogUnplayed: row.open !== null && !row.isMounted,
@@ -191,11 +195,13 @@ export async function limitSize(
 export async function writeRecord(context: Context, record: CopyRecord): Promise<void> {
   const state = await requireCopy(context, record.dataset);
   const settings = [recordSetting(record)];
+  const doing = `Writing the record of dataset ${record.dataset}`;
+  if (state.entry.row.resumeToken !== null) await discardPartial(context, doing, state.name);
   if (state.entry.row.receiving !== null) settings.push(`${receivingProperty}=${unset}`);
   // A change while it is mounted would mount it anew, and take the copy from the programs that write to it;
   // the unmount makes up for it.
   if (state.observed.mountedAt === null) settings.push(readOnlyFor(record));
-  await zfs(context, `Writing the record of dataset ${record.dataset}`, "set", ...settings, state.name);
+  await zfs(context, doing, "set", ...settings, state.name);
 }
 
 /** Nobody can write to what is not the primary copy, even where it is mounted by hand. */

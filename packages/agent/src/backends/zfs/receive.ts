@@ -19,9 +19,10 @@ import {
 import { fixedProperties, receivingProperty, unset, type Context } from "./layout.ts";
 import { saidBy, tellsOfFullPool, tryZfs, zfs, zfsFailed } from "./programs.ts";
 import { recordSetting } from "./record.ts";
-import { destroyEntry, discardPartial } from "./removal.ts";
+import { discardPartial, partialOf } from "./partials.ts";
+import { destroyArrived, destroyEntry } from "./removal.ts";
 import { guardStream } from "./stream-header.ts";
-import { sweepStaged } from "./sweep.ts";
+import { sweepStaged, type Entry, type Swept } from "./sweep.ts";
 
 /** Takes a stream into a copy; see the contract of {@link Backend.receive}. */
 export async function receiveStream(
@@ -52,8 +53,12 @@ async function prepare(context: Context, request: ReceiveRequest): Promise<Prepa
     return "held";
   }
   const doing = `Receiving dataset ${dataset}`;
+  if (request.resume !== undefined)
+    requirePartial(request, state?.entry, state?.staged ?? (await sweepStaged(context, doing, dataset)));
   if (base !== null && state !== null) {
-    if (state.entry.row.resumeToken !== null) await discardPartial(context, doing, state.name);
+    if (request.resume === undefined && state.entry.row.resumeToken !== null)
+      await discardPartial(context, doing, state.name);
+    await destroyArrived(context, doing, state.staged);
     const { record, maximumSizeBytes } = request;
     // What arrives may be more than the old limit allows.
     const isHigher = maximumSizeBytes === null || maximumSizeBytes > (state.entry.row.quotaBytes ?? 0);
@@ -63,14 +68,31 @@ async function prepare(context: Context, request: ReceiveRequest): Promise<Prepa
     return { into: state.name, hasArrived: false };
   }
   const into = `${context.staging}/${dataset}-${snapshot.guid}`;
+  if (state !== null && state.entry.row.resumeToken !== null)
+    await discardPartial(context, doing, state.name);
   let hasArrived = false;
   for (const [suffix, entry] of await sweepStaged(context, doing, dataset)) {
     if (suffix.startsWith("kept-") || suffix === "old") continue;
     if (entry.row.name === into && entry.snapshots.some(({ guid }) => guid === snapshot.guid))
       hasArrived = true;
-    else await destroyEntry(context, doing, entry);
+    else if (request.resume === undefined || entry.row.name !== into)
+      await destroyEntry(context, doing, entry);
   }
   return { into, hasArrived };
+}
+
+/** The rest of a stream is taken only by what has exactly its beginning. */
+function requirePartial(request: ReceiveRequest, live: Entry | undefined, staged: Swept["staged"]): void {
+  const { dataset, resume, snapshot, base } = request;
+  if (resume === undefined) return;
+  const partial = partialOf(dataset, { live, trashed: undefined, staged });
+  if (partial?.token === resume && partial.snapshot === snapshot.guid && partial.base === base) return;
+  throw refuse(
+    "resume-token-dead",
+    `The transfer of dataset ${dataset} cannot go on where it stopped: ` +
+      `${partial === undefined ? "nothing of it is here" : "what is here is something else"}.`,
+    "It is sent anew by itself.",
+  );
 }
 
 /** The copy as it is, or null; throws where it may not be received into. */
@@ -148,7 +170,8 @@ async function extract(
 ): Promise<void> {
   const doing = `Receiving dataset ${request.dataset}`;
   const expected = { base: request.base, snapshot: request.snapshot.guid };
-  const input = lend(guardStream(readable(stream, abort), expected));
+  const source = endingAtBreak(guardStream(readable(stream, abort), expected));
+  const input = lend(source.stream);
   const args = ["receive", "-s", "-u", `${into}@${request.snapshot.name}`];
   let result: CommandResult;
   try {
@@ -164,11 +187,34 @@ async function extract(
   } finally {
     input.close();
   }
+  // What has arrived before the break is kept, also where ZFS has got everything: the next look shows it.
+  const broken = source.brokenBy();
+  if (broken !== undefined && !tellsOfFullPool(saidBy(result))) throw broken;
   if (result.exitCode === 0) return;
   const error = await receiveFailed(context, request, args, result);
   // What is corrupt cannot be gone on with, and on a full pool it stands in the way of everything else.
   if (error.problem.code !== "transfer-interrupted") await discardPartial(context, doing, into);
   throw error;
+}
+
+/**
+ * A stream that ends where its source breaks, so that ZFS reads all that came before: it knows a whole stream
+ * by its last record, and keeps what it has of another. What is corrupt still fails.
+ */
+function endingAtBreak(source: ByteStream): {
+  readonly stream: ByteStream;
+  readonly brokenBy: () => ProblemError | undefined;
+} {
+  let broken: ProblemError | undefined;
+  async function* stream(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* source;
+    } catch (error) {
+      if (!(error instanceof ProblemError) || error.problem.code === "transfer-corrupt") throw error;
+      broken = error;
+    }
+  }
+  return { stream: stream(), brokenBy: () => broken };
 }
 
 async function receiveFailed(

@@ -7,7 +7,8 @@ import { trashedAtProperty, unset, type Context } from "./layout.ts";
 import { requireUnmounted } from "./mounts.ts";
 import { saidBy, tryZfs, zfs, zfsFailed } from "./programs.ts";
 import { inUse } from "./snapshots.ts";
-import { sweepStaged, type Entry } from "./sweep.ts";
+import { discardPartial, isArriving } from "./partials.ts";
+import { sweepOne, sweepStaged, type Entry, type Swept } from "./sweep.ts";
 
 /** Puts a copy into the trash: the rename is what makes it so, and the time is there before it. */
 export async function trashCopy(context: Context, dataset: DatasetId, at: Milliseconds): Promise<void> {
@@ -15,6 +16,8 @@ export async function trashCopy(context: Context, dataset: DatasetId, at: Millis
   if (state.observed.trashedAt !== null) return;
   const doing = `Deleting dataset ${dataset}`;
   requireUnmounted(state, "Deleting");
+  if (state.entry.row.resumeToken !== null) await discardPartial(context, doing, state.name);
+  await destroyArrived(context, doing, state.staged);
   await zfs(context, doing, "set", `${trashedAtProperty}=${at}`, state.name);
   await renameCopy(context, doing, state, `${context.trash}/${dataset}`);
 }
@@ -77,16 +80,20 @@ export async function destroyEntry(context: Context, doing: string, entry: Entry
   throw await zfsFailed(context, doing, args, result);
 }
 
-/** Throws away what an interrupted receive has left. */
-export async function discardPartial(context: Context, doing: string, name: string): Promise<void> {
-  const args = ["receive", "-A", name];
-  const result = await tryZfs(context, args);
-  if (result.exitCode === 0 || /does not have any resumable|does not exist/.test(result.stderr)) return;
-  if (/busy/.test(result.stderr))
-    throw refuse(
-      "transfer-interrupted",
-      `${doing} has to wait: an older receive into ${name} has not ended yet.`,
-      "It is tried again by itself; if this stays, look for a zfs receive that hangs.",
-    );
-  throw await zfsFailed(context, doing, args, result);
+/** Throws away all that interrupted receives have left of a dataset. */
+export async function discardArrived(context: Context, dataset: DatasetId): Promise<void> {
+  const doing = `Throwing away what has arrived of dataset ${dataset}`;
+  const { live, staged } = await sweepOne(context, doing, dataset);
+  if (live !== undefined && live.row.resumeToken !== null)
+    await discardPartial(context, doing, live.row.name);
+  await destroyArrived(context, doing, staged);
+}
+
+/** Destroys full streams that have arrived, whole or in part, and were not made the copy. */
+export async function destroyArrived(
+  context: Context,
+  doing: string,
+  staged: Swept["staged"],
+): Promise<void> {
+  for (const [suffix, entry] of staged) if (isArriving(suffix)) await destroyEntry(context, doing, entry);
 }

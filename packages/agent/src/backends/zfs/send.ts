@@ -1,10 +1,11 @@
 import type { Abort, SendRequest, SendStream } from "@flocker/core";
+import { ProblemError } from "@flocker/core";
 
 import { refuse } from "../problems.ts";
 import { streamProgram } from "../programs.ts";
 import { requireCopy, type CopyState } from "./copies.ts";
 import { holdTagPrefix, type Context } from "./layout.ts";
-import { tryZfs, zfsFailed } from "./programs.ts";
+import { poolProblem, tryZfs, zfsFailed } from "./programs.ts";
 import type { Row } from "./sweep.ts";
 
 /**
@@ -16,21 +17,50 @@ export async function openSend(context: Context, request: SendRequest, abort: Ab
   const state = await requireCopy(context, dataset);
   const snapshot = requireSnapshot(state, request.snapshot);
   const base = request.base === null ? null : requireSnapshot(state, request.base);
-  const options = ["-L", "-e", "-c", ...(state.entry.row.isEncrypted ? ["-w"] : [])];
-  const what = [...(base === null ? [] : ["-i", base.name]), snapshot.name];
+  const raw = state.entry.row.isEncrypted ? ["-w"] : [];
+  const increment = base === null ? [] : ["-i", base.name];
+  // A token names the snapshots, and how the stream was made.
+  const what =
+    request.resume === undefined
+      ? ["-L", "-e", "-c", ...raw, ...increment, snapshot.name]
+      : ["-t", request.resume];
   const doing = `Sending dataset ${dataset}`;
-  const args = ["send", "-nP", ...options, ...what];
+  const args = ["send", "-nvP", ...what];
   const estimate = await tryZfs(context, args);
-  if (estimate.exitCode !== 0) throw await zfsFailed(context, doing, args, estimate);
   // Depending on the version it is said on the one output or the other.
-  const [, size] = /^size\s+(\d+)$/m.exec(`${estimate.stdout}\n${estimate.stderr}`) ?? [];
+  const said = `${estimate.stdout}\n${estimate.stderr}`;
+  if (request.resume !== undefined)
+    await requireAlive(context, request, estimate.exitCode === 0 ? said : null);
+  if (estimate.exitCode !== 0) throw await zfsFailed(context, doing, args, estimate);
+  const [, size] = /^size\s+(\d+)$/m.exec(said) ?? [];
   const names = base === null ? [snapshot.name] : [base.name, snapshot.name];
   return {
     stream: held(context, doing, names, () =>
-      streamProgram(context.commands, doing, ["zfs", "send", ...options, ...what], { abort }),
+      streamProgram(context.commands, doing, ["zfs", "send", ...what], { abort }),
     ),
     estimatedBytes: size === undefined ? null : Number(size),
   };
+}
+
+/** A token must be of these very snapshots, as ZFS reads it; `contents` is null where it cannot use it. */
+async function requireAlive(
+  context: Context,
+  { dataset, snapshot, base }: SendRequest,
+  contents: string | null,
+): Promise<void> {
+  const guid = (field: string): string | null => {
+    const [, hex] = new RegExp(`^\\s*${field} = (0x[0-9a-f]+)$`, "m").exec(contents ?? "") ?? [];
+    return hex === undefined ? null : BigInt(hex).toString();
+  };
+  if (guid("toguid") === snapshot && guid("fromguid") === base) return;
+  const problem = await poolProblem(context);
+  if (problem !== null) throw new ProblemError(problem);
+  throw refuse(
+    "resume-token-dead",
+    `The transfer of dataset ${dataset} cannot go on where it stopped: ` +
+      `${contents === null ? "ZFS has no use for its token here" : "its token is of another snapshot"}.`,
+    "It is sent anew by itself.",
+  );
 }
 
 /** Holds snapshots for as long as a stream of them lives, so that nobody destroys them meanwhile. */

@@ -206,11 +206,11 @@ export async function sweepAll(context: Context, doing: string): Promise<Readonl
 export async function sweepOne(context: Context, doing: string, dataset: DatasetId): Promise<Swept> {
   const { live, trash, staging } = context;
   return await context.names.shared(async () => {
-    const rows = await listBelow(context, doing, [`${live}/${dataset}`, `${trash}/${dataset}`]);
-    if (rows.length > 0) return grouped(context, rows).get(dataset) ?? nothing;
-    await requireLayout(context, doing);
-    const stagedRows = await listBelow(context, doing, [staging]);
-    return grouped(context, stagedRows).get(dataset) ?? nothing;
+    // The staging area is nearly always empty.
+    const names = [`${live}/${dataset}`, `${trash}/${dataset}`, staging];
+    const found = grouped(context, await listBelow(context, doing, names)).get(dataset) ?? nothing;
+    if (found.live === undefined && found.trashed === undefined) await requireLayout(context, doing);
+    return found;
   });
 }
 

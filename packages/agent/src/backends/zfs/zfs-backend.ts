@@ -10,7 +10,7 @@ import { layoutOf, type Context } from "./layout.ts";
 import { mountCopy, unmountCopy } from "./mounts.ts";
 import { tryZfs, zfsFailed } from "./programs.ts";
 import { clearReplaced, receiveStream } from "./receive.ts";
-import { destroyCopy, destroyEntry, restoreCopy, trashCopy } from "./removal.ts";
+import { destroyCopy, destroyEntry, discardArrived, restoreCopy, trashCopy } from "./removal.ts";
 import { openSend, releaseStale } from "./send.ts";
 import { sharedLock } from "./pool-lock.ts";
 import { forgetSnapshots, takeSnapshot } from "./snapshots.ts";
@@ -141,7 +141,7 @@ function backendOn(context: Context): Backend {
     kind: "zfs",
     capabilities: {
       liveSnapshots: true,
-      resume: false,
+      resume: true,
       quota: true,
       clone: false,
       compression: true,
@@ -168,6 +168,8 @@ function backendOn(context: Context): Backend {
       attempt(`Sending dataset ${request.dataset}`, () => openSend(context, request, abort)),
     receive: (request, stream, abort) =>
       attempt(`Receiving dataset ${request.dataset}`, () => receiveStream(context, request, stream, abort)),
+    discardPartial: (dataset) =>
+      change("Throwing away what has arrived of", dataset, () => discardArrived(context, dataset)),
     watch: (onChange) => watchPool(context, onChange),
   };
 }
