@@ -86,6 +86,8 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   "peer-refused": { status: 409, title: "A node refused" },
   "peer-busy": { status: 503, title: "A node is busy" },
   "target-holds-primary": { status: 409, title: "The target holds a primary copy" },
+  "owner-connected": { status: 409, title: "The owner is connected" },
+  "consent-needed": { status: 409, title: "Data would be lost" },
   "stale-epoch": { status: 409, title: "The ownership has moved on" },
   "snapshot-missing": { status: 409, title: "A snapshot is missing" },
   "transfer-corrupt": { status: 500, title: "A transfer was damaged" },

@@ -70,6 +70,8 @@ const exitCodeOf: Readonly<Record<ProblemCode, ExitCode>> = {
   "peer-refused": exitCodes.failed,
   "peer-busy": exitCodes.failed,
   "target-holds-primary": exitCodes.refused,
+  "owner-connected": exitCodes.refused,
+  "consent-needed": exitCodes.refused,
   "stale-epoch": exitCodes.refused,
   "snapshot-missing": exitCodes.failed,
   "transfer-corrupt": exitCodes.failed,

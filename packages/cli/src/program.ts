@@ -6,6 +6,7 @@ import {
   deleteCommand,
   moveCommand,
   resizeCommand,
+  failoverCommand,
   undeleteCommand,
 } from "./commands/change.ts";
 import { historyCommand, statusCommand } from "./commands/cluster.ts";
@@ -40,6 +41,7 @@ export function buildProgram(cli: CommandLine, version: string): Command {
     .addCommand(resizeCommand(cli))
     .addCommand(deleteCommand(cli))
     .addCommand(undeleteCommand(cli))
+    .addCommand(failoverCommand(cli))
     .addCommand(waitCommand(cli))
     .addCommand(applyCommand(cli));
   program

@@ -52,9 +52,14 @@ export function mountedButNotPrimary(node: WorldNode, dataset: DatasetId): strin
   return `the copy of dataset ${dataset} on ${node.name} is mounted and its role is ${copy.record.role}`;
 }
 
-/** A dataset that is mounted read-write on two nodes (I1). */
+/**
+ * A dataset that is mounted read-write on two nodes (I1). After a failover by hand, the former owner may
+ * serve what it has until it hears of it: whoever asks for one says that it is down.
+ */
 export function twoMounts(world: World, dataset: DatasetId): string | undefined {
-  const mountedOn = world.nodes().filter(({ disk }) => disk.mountedDatasets.has(dataset));
+  const mounted = world.nodes().filter(({ disk }) => disk.mountedDatasets.has(dataset));
+  const terms = mounted.map(({ disk }) => disk.copies.get(dataset)?.record.epoch.term ?? 0);
+  const mountedOn = mounted.filter((_, index) => terms[index] === Math.max(...terms));
   if (mountedOn.length <= 1) return undefined;
   return `dataset ${dataset} is mounted read-write on ${mountedOn.map(({ name }) => name).join(" and ")}`;
 }

@@ -83,6 +83,19 @@ export const v2Endpoints = {
     },
     responseHeaders: etag,
   },
+  failOverDataset: {
+    method: "POST",
+    path: "/v2/datasets/{dataset_id}/failover",
+    summary: "Go on from a replica",
+    description:
+      "Makes a node's replica the primary while the owner is away. What was written since the replica's snapshot is " +
+      "lost to it; the owner's copy is kept aside when it comes back. Refused while the owner is connected.",
+    params: schemas.DatasetParams,
+    headers: schemas.IfMatch,
+    body: schemas.FailoverRequest,
+    responses: { 200: schemas.Dataset, ...always, 404: ProblemBody, 409: ProblemBody, 412: ProblemBody },
+    responseHeaders: etag,
+  },
   listNodes: {
     method: "GET",
     path: "/v2/nodes",

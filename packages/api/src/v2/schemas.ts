@@ -237,6 +237,19 @@ export const DatasetPatch = Type.Object(
 );
 export type DatasetPatch = Static<typeof DatasetPatch>;
 
+export const FailoverRequest = Type.Object(
+  {
+    to: uuid("The node whose replica becomes the primary."),
+    accept_loss: Type.Optional(
+      Type.Boolean({
+        description:
+          "What the replica lacks may be lost, and the owner is down. Without it, the answer says what would be lost.",
+      }),
+    ),
+  },
+  { $id: "Failover", additionalProperties: false },
+);
+
 const Capabilities = Type.Object(
   {
     live_snapshots: Type.Boolean({ description: "Snapshots of copies in use." }),

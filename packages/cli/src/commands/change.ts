@@ -184,6 +184,41 @@ export function undeleteCommand(cli: CommandLine): Command {
   );
 }
 
+/** `flocker failover` */
+export function failoverCommand(cli: CommandLine): Command {
+  const command = newCommand("failover", "go on from a replica, while the dataset's node is away")
+    .argument("<dataset>", "its name, id, or the beginning of its id")
+    .argument("<node>", "the node that has a replica: its name, uuid, or the beginning of one")
+    .option("--accept-loss", "what the replica lacks may be lost, and the other node is down")
+    .addHelpText(
+      "after",
+      `
+Without --accept-loss it only says what would be lost. Refused while the owner is connected: then move the
+dataset, which loses nothing. When the owner comes back it serves its copy no more, and keeps it aside.
+${examples(
+  ["flocker failover pg1 node-b", "what would be lost"],
+  ["flocker failover pg1 node-b --accept-loss --wait", "do it, and return when it is mounted there"],
+)}`,
+    );
+  return withConnectionOptions(withWaitOptions(command)).action(
+    (word: string, node: string, options: WaitingOptions & { readonly acceptLoss?: true }) =>
+      performConnected(cli, options, async (client) => {
+        const nodes = await readNodes(client);
+        if (!nodes.ok) return nodes;
+        const to = nodes.value.find(node);
+        if (!to.ok) return to;
+        const found = await findDataset(client, word);
+        if (!found.ok) return found;
+        const params = { dataset_id: found.value.dataset_id };
+        const body = { to: to.value, accept_loss: options.acceptLoss === true };
+        const done = answerResult(await client.failOverDataset({ params, body }));
+        if (!done.ok) return done;
+        const text = `${callName(found.value)} goes on from the replica on ${nodes.value.nameOf(to.value)}`;
+        return tellChange(cli, client, done.value, options, text);
+      }),
+  );
+}
+
 async function change(
   cli: CommandLine,
   client: ClusterClient,

@@ -44,6 +44,7 @@ const report = Type.Object({
       maximumSizeBytes: nullable(count),
       usedBytes: nullable(count),
       snapshots: Type.Array(text),
+      asOf: Type.Optional(count),
     }),
   ),
   unreadable: nullable(problem),

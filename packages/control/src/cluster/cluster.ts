@@ -76,6 +76,13 @@ export interface DatasetUpdate {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
+/** Where a dataset whose owner is away is to go on from a replica. */
+export interface Failover {
+  readonly to: NodeId;
+  /** What the replica lacks may be lost, and the owner is down and stays so until it is told. */
+  readonly acceptLoss: boolean;
+}
+
 /** All containers that there shall be, and the datasets that they use. */
 export interface Composition {
   readonly containers: readonly ContainerConfiguration[];
@@ -115,6 +122,8 @@ export interface Cluster {
   /** Hides it at once; the bytes stay for the grace time. Deleting twice is no error. */
   deleteDataset(dataset: DatasetId, caller: Caller): Result<DatasetView>;
   undeleteDataset(dataset: DatasetId, caller: Caller): Result<DatasetView>;
+  /** Makes a node's replica the primary, since the owner is away; see {@link Failover}. */
+  failOver(dataset: DatasetId, failover: Failover, caller: Caller): Result<DatasetView>;
   /** `created` is false for a renewal. */
   acquireLease(lease: Lease, caller: Caller): Result<{ readonly created: boolean }>;
   releaseLease(dataset: DatasetId, caller: Caller): Result<Lease>;

@@ -25,6 +25,7 @@ import type {
   Composition,
   DatasetUpdate,
   DatasetView,
+  Failover,
   NewDataset,
   NodeView,
 } from "./cluster.ts";
@@ -38,6 +39,7 @@ import {
 import { ContainerTable } from "./container-table.ts";
 import { DatasetTable, type DatasetEntry } from "./dataset-table.ts";
 import { Deadlines } from "./deadlines.ts";
+import { decideFailover } from "./failover-rules.ts";
 import { decideAcquire, decideExpiry, decideRelease } from "./lease-rules.ts";
 import { isStale, NodeTable, nodeOf, nodeView, type Hello, type NodeEntry } from "./node-table.ts";
 import { OwnershipJudge } from "./ownership-judge.ts";
@@ -181,6 +183,13 @@ class ClusterState implements ClusterCore {
   undeleteDataset(dataset: DatasetId, caller: Caller): Result<DatasetView> {
     const view = this.#rulesView();
     return this.#carryOut(dataset, caller, decideUndelete(dataset, { view, caller }));
+  }
+
+  failOver(dataset: DatasetId, failover: Failover, caller: Caller): Result<DatasetView> {
+    const entry = this.#datasets.get(dataset);
+    const known = (node: NodeId): NodeView | undefined => this.node(node);
+    const context = { view: this.#rulesView(), caller, entry, known };
+    return this.#carryOut(dataset, caller, decideFailover(dataset, failover, context));
   }
 
   acquireLease(lease: Lease, caller: Caller): Result<{ readonly created: boolean }> {
@@ -447,6 +456,7 @@ class ClusterState implements ClusterCore {
       entry.ownership = change.birth;
       entry.primaryWasElsewhere = change.birth.owner !== change.value.primary;
     }
+    if (change.failover !== undefined) entry.ownership = change.failover;
     const owner = entry.ownership?.owner;
     if (change.value.primary !== owner || (before !== null && before.primary !== owner))
       entry.primaryWasElsewhere = true;

@@ -59,7 +59,8 @@ type DatasetNames =
   | "getDataset"
   | "updateDataset"
   | "deleteDataset"
-  | "undeleteDataset";
+  | "undeleteDataset"
+  | "failOverDataset";
 
 function datasetHandlers({ cluster, leases }: V2Services): Pick<V2Handlers, DatasetNames> {
   const bodyOf = (view: DatasetView): v2.Dataset =>
@@ -125,6 +126,12 @@ function datasetHandlers({ cluster, leases }: V2Services): Pick<V2Handlers, Data
     undeleteDataset({ params, headers }, { author }) {
       const found = target(params.dataset_id, headers?.["if-match"]);
       return found.ok ? changed(cluster.undeleteDataset(found.value, { author })) : found;
+    },
+    failOverDataset({ params, headers, body }, { author }) {
+      const found = target(params.dataset_id, headers?.["if-match"]);
+      if (!found.ok) return found;
+      const failover = { to: nodeId(body.to), acceptLoss: body.accept_loss === true };
+      return changed(cluster.failOver(found.value, failover, { author }));
     },
   };
 }

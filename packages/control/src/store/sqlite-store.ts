@@ -11,6 +11,7 @@ import {
   type DatasetId,
   type Ids,
   type Lease,
+  type Ownership,
   type Result,
 } from "@flocker/core";
 import { createListeners } from "../listeners.ts";
@@ -180,6 +181,7 @@ class SqliteStore implements ConfigurationStore {
       assert(change.birth.dataset === dataset, "an ownership record is of the dataset it comes with");
       statements.addOwnership.run(dataset, epoch.term, epoch.step, owner, born ? 1 : 0, since);
     }
+    if (change.failover !== undefined) this.#raiseOwnership(change.failover);
     return { kind: "dataset", subject: dataset, before, after };
   }
 
@@ -202,15 +204,17 @@ class SqliteStore implements ConfigurationStore {
   saveOwnerships(ownerships: Parameters<ConfigurationStore["saveOwnerships"]>[0]): void {
     if (ownerships.length === 0) return;
     this.#database.transaction(() => {
-      for (const { dataset, epoch, owner, born, since } of ownerships) {
-        const row = this.#statements.ownership.first(dataset);
-        assert(row !== undefined, "an ownership record is made with its dataset");
-        const stored = decodeOwnership(row);
-        assert(compareEpochs(epoch, stored.epoch) >= 0, "an ownership record never gets older");
-        assert(born || !stored.born || compareEpochs(epoch, stored.epoch) > 0, "a birth is never undone");
-        this.#statements.setOwnership.run(epoch.term, epoch.step, owner, born ? 1 : 0, since, dataset);
-      }
+      for (const ownership of ownerships) this.#raiseOwnership(ownership);
     });
+  }
+
+  #raiseOwnership({ dataset, epoch, owner, born, since }: Ownership): void {
+    const row = this.#statements.ownership.first(dataset);
+    assert(row !== undefined, "an ownership record is made with its dataset");
+    const stored = decodeOwnership(row);
+    assert(compareEpochs(epoch, stored.epoch) >= 0, "an ownership record never gets older");
+    assert(born || !stored.born || compareEpochs(epoch, stored.epoch) > 0, "a birth is never undone");
+    this.#statements.setOwnership.run(epoch.term, epoch.step, owner, born ? 1 : 0, since, dataset);
   }
 
   saveNode(node: KnownNode): void {

@@ -19,6 +19,8 @@ export type Change =
       readonly value: DatasetConfiguration;
       /** With the commit that creates the dataset, and only with it: its ownership record. */
       readonly birth?: Ownership;
+      /** With a commit that fails the dataset over to another node: its new ownership record. */
+      readonly failover?: Ownership;
     }
   | { readonly kind: "put-lease"; readonly value: Lease }
   | { readonly kind: "remove-lease"; readonly dataset: DatasetId }

@@ -1,5 +1,6 @@
 import { reasonCodes, type Reason, type ReasonCode } from "../model/reason.ts";
 import type { Problem } from "../model/problem.ts";
+import type { ObservedCopy } from "../model/copy.ts";
 import type { Milliseconds } from "../model/ids.ts";
 import type { Wait } from "../plan/lane-input.ts";
 import type { DatasetReport } from "../protocol/agent.ts";
@@ -34,12 +35,19 @@ export function reportOf(lane: Lane): DatasetReport | null {
             maximumSizeBytes: copy.maximumSizeBytes,
             usedBytes: copy.usedBytes,
             snapshots: copy.snapshots.map((snapshot) => snapshot.guid),
+            ...asOf(copy),
           },
     unreadable,
     renounced,
     activity,
     reasons: lane.reasons,
   };
+}
+
+/** What a failover to a replica would go back to. */
+function asOf({ record, snapshots }: ObservedCopy): { readonly asOf?: Milliseconds } {
+  const newest = snapshots.at(-1);
+  return record.role !== "replica" || newest === undefined ? {} : { asOf: newest.createdAt };
 }
 
 function activityOf(lane: Lane): DatasetReport["activity"] {

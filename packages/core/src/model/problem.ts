@@ -40,6 +40,8 @@ export const problemCodes = [
   "peer-refused",
   "peer-busy",
   "target-holds-primary",
+  "owner-connected",
+  "consent-needed",
   "stale-epoch",
   "snapshot-missing",
   "transfer-corrupt",

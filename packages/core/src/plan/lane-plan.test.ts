@@ -322,3 +322,22 @@ test("in every small world the plan keeps the invariants", () => {
   }
   assert.ok(count > 5_000, `only ${count} worlds`);
 });
+
+test("a failover makes this node's copy the primary, whatever it was at the older term", () => {
+  const failedOver = slice(nodeA, { ownership: { ...ownership(nodeA), epoch: { term: 2, step: 0 } } });
+  const expected = { dataset, epoch: { term: 2, step: 0 }, role: "primary" };
+  for (const role of ["replica", "relinquished", "primary"] as const) {
+    const relinquished = role === "relinquished" ? { successor: nodeB, snapshot: "s" } : {};
+    const record = { dataset, epoch: epoch(1), role, ...relinquished };
+    const decision = planDataset(withCopy({ record }, { slice: failedOver }));
+    assert.deepEqual(decision.kind === "act" && decision.action, { do: "write-record", record: expected });
+  }
+});
+
+test("a failover to another node leaves a replica as it is, and a former owner unmounts", () => {
+  const elsewhere = slice(nodeB, { ownership: { ...ownership(nodeB), epoch: { term: 2, step: 0 } } });
+  const replica = { record: { dataset, epoch: epoch(1), role: "replica" } } as const;
+  assert.equal(actionOf(planDataset(withCopy(replica, { slice: elsewhere }))), "done");
+  assert.equal(actionOf(planDataset(withCopy({ mountedAt }, { slice: elsewhere }))), "unmount");
+  assert.equal(reasonOf(planDataset(withCopy({}, { slice: elsewhere }))), "superseded");
+});

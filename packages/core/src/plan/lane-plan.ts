@@ -12,6 +12,7 @@ import {
   type Decision,
   type LaneInput,
 } from "./lane-input.ts";
+import { isFailedOverTo } from "./failover.ts";
 import { planMount } from "./mount-plan.ts";
 import { planHandoff, planMove, planRelinquished } from "./move-plan.ts";
 import { goalOf, phaseOf, type Goal, type Phase } from "./phase.ts";
@@ -68,6 +69,20 @@ const conflict: Rule = () =>
     "Two nodes claim this dataset at the same epoch. Neither serves it until an operator has decided which copy is right.",
   );
 
+/**
+ * Where the control service has failed the dataset over to this node, its copy becomes the primary, whatever
+ * it was at the older term.
+ */
+function unlessFailedOver(rule: Rule): Rule {
+  return (input) => {
+    const { ownership } = required(input);
+    if (ownership === null || !isFailedOverTo(input.self, ownership, copyOf(input).record))
+      return rule(input);
+    const { epoch } = ownership;
+    return actAtOnce({ do: "write-record", record: { dataset: input.dataset, epoch, role: "primary" } });
+  };
+}
+
 const transitions: Readonly<Record<Goal, Readonly<Record<Phase, Rule>>>> = {
   serve: {
     unknown: nothing,
@@ -76,9 +91,9 @@ const transitions: Readonly<Record<Goal, Readonly<Record<Phase, Rule>>>> = {
     trashed: restore,
     "primary-mounted": planServing,
     primary: planMount,
-    relinquished: planRelinquished,
-    replica: planReplica,
-    superseded,
+    relinquished: unlessFailedOver(planRelinquished),
+    replica: unlessFailedOver(planReplica),
+    superseded: unlessFailedOver(superseded),
     "wrongly-mounted": unmountAtOnce,
   },
   follow: {
@@ -88,9 +103,9 @@ const transitions: Readonly<Record<Goal, Readonly<Record<Phase, Rule>>>> = {
     trashed: restore,
     "primary-mounted": planMove,
     primary: planHandoff,
-    relinquished: planRelinquished,
-    replica: planReplica,
-    superseded,
+    relinquished: unlessFailedOver(planRelinquished),
+    replica: unlessFailedOver(planReplica),
+    superseded: unlessFailedOver(superseded),
     "wrongly-mounted": unmountAtOnce,
   },
   trash: {

@@ -62,6 +62,8 @@ export interface DatasetReport {
     readonly usedBytes: number | null;
     /** Guids, oldest first. */
     readonly snapshots: readonly string[];
+    /** When the newest snapshot was taken, by the clock of the node that took it; of replicas only. */
+    readonly asOf?: Milliseconds;
   } | null;
   /** The copy is there but cannot be read. */
   readonly unreadable: Problem | null;

@@ -18,6 +18,8 @@ export class Client {
   #written = 0;
   #removed = 0;
   #stopped = false;
+  /** It writes to copies of this term or a newer one: after a failover nobody uses the former owner's. */
+  #term = 0;
 
   constructor(world: World, dataset: DatasetId, everyMs: Milliseconds) {
     this.#world = world;
@@ -34,6 +36,19 @@ export class Client {
 
   stop(): void {
     this.#stopped = true;
+  }
+
+  /** From now on it uses nothing that is older than this term. */
+  useOnlyFrom(term: number): void {
+    this.#term = term;
+  }
+
+  /** Takes what a copy holds for all that there is: the rest was lost in a failover. */
+  goOnFrom(disk: ModelDisk): void {
+    const keys = [...(disk.copies.get(this.dataset)?.content.keys() ?? [])];
+    const numbers = keys.filter((key) => key.startsWith("records/")).map((key) => Number(key.slice(8)));
+    this.#written = Math.max(0, ...numbers);
+    this.#removed = numbers.length === 0 ? this.#written : Math.min(...numbers) - 1;
   }
 
   /** The synced records that this disk's copy lacks, or undefined where it has all of them. */
@@ -60,7 +75,10 @@ export class Client {
   }
 
   #write(): void {
-    const node = this.#world.nodes().find(({ disk }) => disk.mountedDatasets.has(this.dataset));
+    const node = this.#world.nodes().find(({ disk }) => {
+      const term = disk.copies.get(this.dataset)?.record.epoch.term ?? 0;
+      return disk.mountedDatasets.has(this.dataset) && term >= this.#term;
+    });
     if (node === undefined) return;
     const { disk } = node;
     const folder = disk.mountPoint(this.dataset);

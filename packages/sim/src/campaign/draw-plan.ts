@@ -15,6 +15,7 @@ export function drawPlan(seed: string | number, limits: SwarmLimits = {}): Plan 
     ...drawBirths(random.fork("births"), options, durationMs),
     ...drawWishes(random.fork("wishes"), options, durationMs),
     ...drawFaults(random.fork("faults"), options, durationMs),
+    ...drawFailovers(random.fork("failovers"), options, durationMs),
     ...drawExpiries(random.fork("certificates"), options, durationMs),
   ];
   return { seed: String(seed), options, durationMs, steps: steps.toSorted((a, b) => a.atMs - b.atMs) };
@@ -70,6 +71,25 @@ function drawFaults(random: SeededRandom, options: SwarmOptions, durationMs: num
   return steps;
 }
 
+/**
+ * Machines go down for longer than people want to wait, and these try every other node, until one has a
+ * replica. Not together with a restored store or a lost disk: what these lose has no bound that anybody told.
+ */
+function drawFailovers(random: SeededRandom, options: SwarmOptions, durationMs: number): Step[] {
+  const isExcluded = options.restores || options.faults.includes("wipe") || options.faults.length === 0;
+  if (isExcluded || random.chance(0.5)) return [];
+  return Array.from({ length: random.integer(1, 4) }, (): Step[] => {
+    const dataset = random.integer(0, options.datasetCount - 1);
+    const atMs = random.between(0, durationMs);
+    const downMs = random.between(1, 4) * minuteMs;
+    const asked = Array.from({ length: 4 * options.nodeCount }, (_, index): Step => {
+      const waitMs = random.between(0.1, 0.95) * downMs;
+      return { atMs: atMs + waitMs, do: "fail-over", dataset, node: index % options.nodeCount };
+    });
+    return [{ atMs, do: "crash-holder", dataset, downMs }, ...asked];
+  }).flat();
+}
+
 /** Now and then somebody forgets to renew certificates, and does so only after a while. */
 function drawExpiries(random: SeededRandom, options: SwarmOptions, durationMs: number): Step[] {
   if (options.faults.length === 0 || random.chance(0.75)) return [];
@@ -100,6 +120,8 @@ function drawFault(random: SeededRandom, options: SwarmOptions, kind: Fault["do"
       };
     case "wipe":
       return { do: kind, node: agent, downMs: forMs };
+    case "crash-holder":
+      return { do: kind, dataset, downMs: forMs };
     case "pause":
       return { do: kind, node, forMs };
     case "partition":

@@ -53,6 +53,13 @@ export class Faults {
       case "crash-at-effect":
       case "wipe":
         return this.#crash(fault);
+      case "crash-holder": {
+        const dataset = this.#people.datasetOf(fault.dataset);
+        const holder = dataset === undefined ? undefined : this.#people.placeOf(dataset);
+        if (holder?.machine.alive !== true) return;
+        this.#downMs.set(holder, fault.downMs);
+        return holder.machine.crash("machine");
+      }
       case "pause":
         return this.#pause(this.#node(fault.node), fault.forMs);
       case "partition":
@@ -101,7 +108,15 @@ export class Faults {
     };
     return {
       ...methodsOf(store),
-      commit: (request) => (fails() ? { ok: false, problem: fullStore } : store.commit(request)),
+      commit: (request) => {
+        if (fails()) return { ok: false, problem: fullStore };
+        const committed = store.commit(request);
+        if (committed.ok)
+          for (const change of request.changes)
+            if (change.kind === "put-dataset" && change.failover !== undefined)
+              this.#referee.failedOver(change.failover);
+        return committed;
+      },
       saveOwnerships: (ownerships) => {
         if (ownerships.length > 0) orThrow();
         store.saveOwnerships(ownerships);

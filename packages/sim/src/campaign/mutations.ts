@@ -153,6 +153,9 @@ export const mutations: readonly Mutation[] = [
       return mountedAt === null && record.role !== "primary" ? atOnce({ do: "mount" }) : right(input);
     },
   ),
+  planning("serve-what-is-superseded", "The owner of before a failover goes on serving.", (input, right) =>
+    isWaitingFor(right(input), "superseded") ? atOnce({ do: "mount" }) : right(input),
+  ),
   planning(
     "mount-before-birth-is-known",
     "A new copy is mounted before the control service knows that it was born.",

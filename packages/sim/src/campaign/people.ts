@@ -107,6 +107,8 @@ export class People {
           { dataset, primary: this.#nodeId(wish.node), maximumSizeBytes: wish.sizeBytes, metadata: {} },
           { ...caller, lenient: true },
         );
+      case "fail-over":
+        return cluster.failOver(dataset, { to: this.#nodeId(wish.node), acceptLoss: true }, caller);
       case "move":
         return cluster.updateDataset(
           dataset,
@@ -178,6 +180,8 @@ export class People {
 
 function describe(wish: Wish, sim: SimCluster): string {
   switch (wish.do) {
+    case "fail-over":
+      return `fail it over to ${sim.node(wish.node).name}`;
     case "create":
     case "move":
       return `${wish.do} it ${wish.do === "create" ? "on" : "to"} ${sim.node(wish.node).name}`;

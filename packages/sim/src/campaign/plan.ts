@@ -17,6 +17,8 @@ export type Wish =
   /** A lease (or its renewal) on the node where the dataset is now; null for one without an end. */
   | { readonly do: "lease"; readonly dataset: number; readonly forMs: number | null }
   | { readonly do: "release"; readonly dataset: number }
+  /** Goes on from the replica on that node, if the owner is away. */
+  | { readonly do: "fail-over"; readonly dataset: number; readonly node: number }
   /** Makes a backup of the control service's store. */
   | { readonly do: "backup" }
   /** Ends the control service, puts the last backup in the place of its store, and starts it again. */
@@ -26,6 +28,8 @@ export type Wish =
 export type Fault =
   | { readonly do: "crash"; readonly node: number; readonly kind: CrashKind; readonly downMs: number }
   | ({ readonly do: "crash-at-effect"; readonly node: number; readonly downMs: number } & CrashPoint)
+  /** Cuts the power of the machine that serves a dataset. */
+  | { readonly do: "crash-holder"; readonly dataset: number; readonly downMs: number }
   | { readonly do: "wipe"; readonly node: number; readonly downMs: number }
   | { readonly do: "pause"; readonly node: number; readonly forMs: number }
   | {
@@ -94,6 +98,7 @@ const wishes: ReadonlySet<string> = new Set<Wish["do"]>([
   "undelete",
   "lease",
   "release",
+  "fail-over",
   "backup",
   "restore",
 ]);

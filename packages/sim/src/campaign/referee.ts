@@ -1,5 +1,12 @@
 import type { Commit } from "@flocker/control";
-import { assert, compareEpochs, formatEpoch, type DatasetId, type NodeId } from "@flocker/core";
+import {
+  assert,
+  compareEpochs,
+  formatEpoch,
+  type DatasetId,
+  type NodeId,
+  type Ownership,
+} from "@flocker/core";
 import { mountedButNotPrimary, twoMounts, twoPrimaries } from "../invariants.ts";
 import type { DiskEvent } from "../model-disk.ts";
 import type { SimCluster } from "../sim-cluster.ts";
@@ -36,6 +43,8 @@ export class Referee {
   readonly #confirmed = new Set<DatasetId>();
   readonly #leases = new Map<DatasetId, HeldLease>();
   readonly #waitingLeases = new Set<DatasetId>();
+  readonly #failovers = new Map<DatasetId, { readonly term: number; isDone: boolean }>();
+  #failoverCount = 0;
   readonly #servedLast = new Map<DatasetId, WorldNode>();
   #revision = 0;
   #moves = 0;
@@ -57,6 +66,10 @@ export class Referee {
     return this.#moves;
   }
 
+  get failoverCount(): number {
+    return this.#failoverCount;
+  }
+
   /** The number of leases that an agent has acknowledged and that have not ended. */
   get leaseCount(): number {
     return [...this.#leases.values()].filter(({ counts }) => counts).length;
@@ -69,6 +82,18 @@ export class Referee {
   /** Ownership that the control service has made durable. */
   confirmed(dataset: DatasetId): void {
     this.#confirmed.add(dataset);
+  }
+
+  /**
+   * The control service has failed a dataset over. Its records are from then on those of the replica, and
+   * whoever has heard of it serves nothing older.
+   */
+  failedOver({ dataset, epoch }: Ownership): void {
+    this.doubtful.add(dataset);
+    this.#failovers.set(dataset, { term: epoch.term, isDone: false });
+    this.clients.get(dataset)?.useOnlyFrom(epoch.term);
+    this.#failoverCount += 1;
+    this.#story.tell(this.#sim.world.elapsedMs, `failed over at term ${epoch.term}`, dataset);
   }
 
   /** A machine has been replaced: what only it had is lost for good. */
@@ -98,6 +123,12 @@ export class Referee {
     this.broken("session", `${node.name} begins to ${method} dataset ${dataset} without a live session`);
   }
 
+  /** An agent begins to mount. */
+  mounts(node: WorldNode, dataset: DatasetId, isLive: boolean): void {
+    if (isLive && this.#isOld(node, dataset))
+      this.broken("I1", `${node.name} mounts dataset ${dataset}, though it has heard of the failover`);
+  }
+
   #onDisk(node: WorldNode, event: DiskEvent): void {
     const { dataset } = event;
     this.#tell(node, event);
@@ -106,6 +137,7 @@ export class Referee {
         return this.#created(node, dataset);
       case "recorded":
       case "received":
+        this.#lookForFailover(node, dataset);
         this.#checkRecord(node, dataset);
         return this.#checkLease(node, dataset, "recorded");
       case "mounted":
@@ -140,7 +172,18 @@ export class Referee {
       );
   }
 
+  /** At the moment at which the replica becomes the primary, what it holds is what there is. */
+  #lookForFailover(node: WorldNode, dataset: DatasetId): void {
+    const failover = this.#failovers.get(dataset);
+    const record = node.disk.copies.get(dataset)?.record;
+    if (failover === undefined || failover.isDone || record?.role !== "primary") return;
+    if (record.epoch.term !== failover.term) return;
+    failover.isDone = true;
+    this.clients.get(dataset)?.goOnFrom(node.disk);
+  }
+
   #mounted(node: WorldNode, dataset: DatasetId): void {
+    if (this.#isOld(node, dataset)) return;
     const wrong = twoMounts(this.#sim.world, dataset);
     if (wrong !== undefined) this.broken("I1", wrong);
     const role = mountedButNotPrimary(node, dataset);
@@ -155,6 +198,14 @@ export class Referee {
     const before = this.#servedLast.get(dataset);
     if (before !== undefined && before !== node) this.#moves += 1;
     this.#servedLast.set(dataset, node);
+  }
+
+  /**
+   * A copy of before a failover, whose owner may serve it until it hears of that; nobody uses it any more.
+   */
+  #isOld(node: WorldNode, dataset: DatasetId): boolean {
+    const term = node.disk.copies.get(dataset)?.record.epoch.term ?? 0;
+    return term < (this.#failovers.get(dataset)?.term ?? 0);
   }
 
   #checkLease(node: WorldNode, dataset: DatasetId, what: "recorded" | "unmounted" | "destroyed"): void {

@@ -134,7 +134,7 @@ class CampaignRun {
       traceHash: world.traceHash(),
       events: world.scheduler.eventCount,
       simulatedMs: world.elapsedMs,
-      deeds: Object.fromEntries(this.#deeds),
+      deeds: { ...Object.fromEntries(this.#deeds), "failed over": this.#referee.failoverCount },
       moves: this.#referee.moveCount,
       records,
       end: this.#end(),
@@ -222,6 +222,10 @@ class CampaignRun {
       this.#referee.interrupts(node, method, dataset, this.#live.has(node));
     const watched: Backend = {
       ...backend,
+      mount: (dataset) => {
+        this.#referee.mounts(node, dataset, this.#live.has(node));
+        return backend.mount(dataset);
+      },
       unmount: (dataset) => {
         interrupts("unmount", dataset);
         return backend.unmount(dataset);
