@@ -90,18 +90,7 @@ function datasetHandlers({ cluster, leases }: V2Services): Pick<V2Handlers, Data
       return { status: 200, headers: etag(cluster), body };
     },
     createDataset({ body, headers }, { author }) {
-      const match = checkIfMatch(headers?.["if-match"], wholeConfiguration(cluster));
-      if (!match.ok) return match;
-      const metadata = newMetadata(body);
-      if (!metadata.ok) return metadata;
-      const { dataset_id: id, primary, maximum_size: maximumSizeBytes = null } = body;
-      const request = { primary: nodeId(primary), maximumSizeBytes, metadata: metadata.value };
-      const created = cluster.createDataset(
-        id === undefined ? request : { ...request, dataset: datasetId(id) },
-        {
-          author,
-        },
-      );
+      const created = createDataset(cluster, { body, ifMatch: headers?.["if-match"], author });
       if (!created.ok) return created;
       const location = `/v2/datasets/${created.value.dataset}`;
       return { status: 201, headers: { ...etag(cluster), location }, body: bodyOf(created.value) };
@@ -134,6 +123,22 @@ function datasetHandlers({ cluster, leases }: V2Services): Pick<V2Handlers, Data
       return changed(cluster.failOver(found.value, failover, { author }));
     },
   };
+}
+
+function createDataset(
+  cluster: V2Services["cluster"],
+  asked: { readonly body: v2.NewDataset; readonly ifMatch: string | undefined; readonly author: string },
+): Result<DatasetView> {
+  const { body, ifMatch, author } = asked;
+  const match = checkIfMatch(ifMatch, wholeConfiguration(cluster));
+  if (!match.ok) return match;
+  const metadata = newMetadata(body);
+  if (!metadata.ok) return metadata;
+  const { dataset_id: id, primary, maximum_size: maximumSizeBytes = null } = body;
+  const request = { primary: nodeId(primary), maximumSizeBytes, metadata: metadata.value };
+  return cluster.createDataset(id === undefined ? request : { ...request, dataset: datasetId(id) }, {
+    author,
+  });
 }
 
 const noContainerAgent =

@@ -324,7 +324,7 @@ test("in every small world the plan keeps the invariants", () => {
 });
 
 test("a failover makes this node's copy the primary, whatever it was at the older term", () => {
-  const failedOver = slice(nodeA, { ownership: { ...ownership(nodeA), epoch: { term: 2, step: 0 } } });
+  const failedOver = slice(nodeA, { ownership: { ...ownership(nodeA, 0), epoch: { term: 2, step: 0 } } });
   const expected = { dataset, epoch: { term: 2, step: 0 }, role: "primary" };
   for (const role of ["replica", "relinquished", "primary"] as const) {
     const relinquished = role === "relinquished" ? { successor: nodeB, snapshot: "s" } : {};
@@ -335,7 +335,7 @@ test("a failover makes this node's copy the primary, whatever it was at the olde
 });
 
 test("a failover to another node leaves a replica as it is, and a former owner unmounts", () => {
-  const elsewhere = slice(nodeB, { ownership: { ...ownership(nodeB), epoch: { term: 2, step: 0 } } });
+  const elsewhere = slice(nodeB, { ownership: { ...ownership(nodeB, 0), epoch: { term: 2, step: 0 } } });
   const replica = { record: { dataset, epoch: epoch(1), role: "replica" } } as const;
   assert.equal(actionOf(planDataset(withCopy(replica, { slice: elsewhere }))), "done");
   assert.equal(actionOf(planDataset(withCopy({ mountedAt }, { slice: elsewhere }))), "unmount");
