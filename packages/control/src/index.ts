@@ -7,3 +7,7 @@ export * from "./configuration.ts";
 export * from "./service.ts";
 export { createCluster, type ClusterOptions } from "./cluster/create-cluster.ts";
 export type { ClusterCore } from "./cluster/cluster-core.ts";
+export { concernedBy } from "./cluster/dataset-table.ts";
+export { isConverged } from "./cluster/derive.ts";
+export { decideOwnership, isBirthrightAskedBack } from "./cluster/ownership.ts";
+export { sliceDataset } from "./cluster/views.ts";

@@ -26,3 +26,6 @@ export { SimCluster, type SimClusterOptions, type WireMessage } from "./sim-clus
 export { startWorkload, type Workload, type WorkloadOptions } from "./workload.ts";
 export { controlNodeName, World } from "./world.ts";
 export type { NodePorts, WorldNode, WorldOptions } from "./world.ts";
+export { explore, type Exploration } from "./protocol-model/exploration.ts";
+export { ProtocolModel } from "./protocol-model/protocol-model.ts";
+export { deepWorlds, modelWorlds } from "./protocol-model/worlds.ts";

@@ -126,7 +126,12 @@ function emptyEntry(dataset: DatasetId): DatasetEntry {
  * the successor of a relinquished copy, and the node that a lease names. Of a purged one only those who still
  * have something of it, so that slices do not fill with the past.
  */
-function concernedBy(entry: DatasetEntry, lease: Lease | undefined): ReadonlySet<NodeId> {
+export function concernedBy(
+  entry: Pick<DatasetEntry, "configuration" | "ownership"> & {
+    readonly reports: ReadonlyMap<NodeId, DatasetReport>;
+  },
+  lease: Lease | undefined,
+): ReadonlySet<NodeId> {
   const { configuration, ownership, reports } = entry;
   const nodes = new Set<NodeId>();
   const isPurged = configuration?.deletion?.purged === true;
@@ -154,7 +159,7 @@ function concernedBy(entry: DatasetEntry, lease: Lease | undefined): ReadonlySet
  */
 export function relinquishedTo(
   node: NodeId,
-  entry: Pick<DatasetEntry, "reports" | "ownership">,
+  entry: Pick<DatasetEntry, "ownership"> & { readonly reports: ReadonlyMap<NodeId, DatasetReport> },
 ): { readonly from: NodeId; readonly epoch: Ownership["epoch"]; readonly snapshot: string } | null {
   let newest: ReturnType<typeof relinquishedTo> = null;
   for (const [from, { copy }] of entry.reports) {

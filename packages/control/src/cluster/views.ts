@@ -1,4 +1,4 @@
-import { type Lease, type Milliseconds, type NodeId, type SliceDataset, type SliceNode } from "@flocker/core";
+import type { DatasetReport, Lease, Milliseconds, NodeId, SliceDataset, SliceNode } from "@flocker/core";
 import type { DatasetView } from "./cluster.ts";
 import { relinquishedTo, type DatasetEntry } from "./dataset-table.ts";
 import { isConverged, reasonsFor, type DerivationInput, type NodeLiveness } from "./derive.ts";
@@ -44,7 +44,13 @@ function livenessOf(entry: NodeEntry | undefined, now: Milliseconds): NodeLivene
 }
 
 /** A dataset as one node's agent needs it. */
-export function sliceDataset(node: NodeId, entry: DatasetEntry, lease: Lease | null): SliceDataset {
+export function sliceDataset(
+  node: NodeId,
+  entry: Pick<DatasetEntry, "dataset" | "configuration" | "ownership" | "conflict"> & {
+    readonly reports: ReadonlyMap<NodeId, DatasetReport>;
+  },
+  lease: Lease | null,
+): SliceDataset {
   const { dataset, configuration, ownership, conflict } = entry;
   return {
     dataset,

@@ -220,6 +220,10 @@ function planServing(input: LaneInput): Decision {
 
 function planReplica(input: LaneInput): Decision {
   const { ownership, relinquishedToYou, desired } = required(input);
+  if (ownership !== null && isFailedOverTo(input.self, ownership, copyOf(input).record)) {
+    const { epoch } = ownership;
+    return actAtOnce({ do: "write-record", record: { dataset: input.dataset, epoch, role: "primary" } });
+  }
   if (relinquishedToYou !== null && mayPromote(input, relinquishedToYou)) {
     const { epoch } = relinquishedToYou;
     return actAtOnce({ do: "write-record", record: { dataset: input.dataset, epoch, role: "primary" } });

@@ -2,7 +2,7 @@ import { assert } from "../assert.ts";
 import type { ObservedCopy } from "../model/copy.ts";
 import { compareEpochs, nextStep, type Epoch } from "../model/epoch.ts";
 import type { NodeId } from "../model/ids.ts";
-import { planMount } from "./mount-plan.ts";
+import { birthUnconfirmed, planMount } from "./mount-plan.ts";
 import {
   act,
   actAtOnce,
@@ -89,6 +89,8 @@ export function planHandoff(input: LaneInput): Decision {
   // may be an old one, and two agents with different old wishes would hand a dataset to and fro that nobody
   // serves.
   if (!input.session && move?.unmounted !== true) return planMount(input);
+  const unconfirmed = birthUnconfirmed(input);
+  if (unconfirmed !== undefined) return unconfirmed;
   const copy = copyOf(input);
   const because = movingTo(input, target);
   const knowledge = knowledgeOf(input, target);
