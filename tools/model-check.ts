@@ -14,7 +14,7 @@ const usage = `Usage: npm run model-check -- [options]
 Visits every state that the ownership and move protocol can get into within the bounds of each world, with the
 agents' and the control service's own rules. Prints the shortest way to the first rule that is broken.
 
-  --deep           the large worlds too, which take hours and several GiB (node's --max-old-space-size is not enough)
+  --deep           the large worlds too, which take hours and several GiB
   --world TEXT     only the worlds with that text in their name
   --states N       visits no more than so many states of a world, and says so
   --mutation NAME  with this deliberate mistake

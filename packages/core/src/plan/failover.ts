@@ -15,10 +15,9 @@ export function failOver(ownership: Ownership, to: NodeId, now: Milliseconds): O
   return { dataset: ownership.dataset, epoch, owner: to, born: true, since: now };
 }
 
-/** Whether a failover has made this node's replica the primary, and it has not become so yet. */
-export function isFailedOverTo(self: NodeId, ownership: Ownership | null, record: CopyRecord): boolean {
+/** Whether a failover has made this node's copy the primary, and it has not become so yet. */
+export function isFailedOverTo(self: NodeId, ownership: Ownership, record: CopyRecord): boolean {
   return (
-    ownership !== null &&
     ownership.owner === self &&
     ownership.born &&
     ownership.epoch.step === 0 &&

@@ -49,6 +49,12 @@ function decide(copy: Partial<ObservedCopy>, rest: Partial<LaneInput> = {}): str
       : "done";
 }
 
+test("a copy is not handed over before the control service has confirmed its birth", () => {
+  const unborn = slice(nodeB, { ownership: ownership(nodeA, 0, false) });
+  const decision = planDataset(withCopy({}, { slice: unborn }));
+  assert.ok(decision.kind === "wait" && decision.waits[0]?.code === "birth-unconfirmed");
+});
+
 test("the target is asked before service is interrupted", () => {
   assert.equal(decide({ mountedAt }), "describe");
   assert.equal(decide({ mountedAt }, { peer: empty }), "unmount");

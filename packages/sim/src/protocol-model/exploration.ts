@@ -26,6 +26,7 @@ export interface ExplorationOptions {
   readonly onProgress?: (states: number, depth: number) => void;
 }
 
+/** What an exploration has seen, in numbers of states and steps, and what it has found. */
 export interface Exploration {
   readonly states: number;
   readonly transitions: number;

@@ -1,11 +1,11 @@
 import {
   assert,
+  compareEpochs,
   createAgentState,
-  failure,
   laneOf,
   stepAgent,
   success,
-  type ActionAnswer,
+  type Action,
   type AgentEffect,
   type AgentEvent,
   type AgentRules,
@@ -20,10 +20,10 @@ import {
   type NodeId,
   type PeerReply,
   type PeerRequest,
-  type Result,
   type SliceDataset,
 } from "@flocker/core";
-import { isLocal, performLocally, serveLocally, type CopyEvent } from "./model-disk.ts";
+import { answerOf, requestOf } from "./model-answers.ts";
+import { failed, isLocal, performLocally, serveLocally, type CopyEvent } from "./model-disk.ts";
 import {
   modelDataset,
   modelNodes,
@@ -68,14 +68,16 @@ export interface NodeOutcome {
   readonly report: ModelReport | null | undefined;
   readonly acknowledged: boolean;
   readonly copyEvent: CopyEvent | null;
-  /** It begins to interrupt service without a live session. */
-  readonly interruptsUnasked: boolean;
+  /**
+   * It begins what it must not: to interrupt service without a live session, or to serve what it knows is
+   * old.
+   */
+  readonly begins: "unasked-unmount" | "superseded-mount" | null;
 }
 
 /** Requests that nobody waits for have this added to the number of who asked. */
 export const orphanOffset = 10;
 
-const failed = failure("command-failed", "The model lets it fail.", "");
 const capacity = { totalBytes: 1, freeBytes: 1 };
 /** The time of all events but waking; a lane that is held back waits for the time after it. */
 const [now, later] = [0, 1];
@@ -95,7 +97,7 @@ class Run {
   readonly #replies: { readonly id: number; readonly reply: PeerReply | null }[] = [];
   #report: ModelReport | null | undefined;
   #acknowledged = false;
-  #interruptsUnasked = false;
+  #begins: NodeOutcome["begins"] = null;
   #time = now;
   #copyEvent: CopyEvent | null = null;
 
@@ -129,13 +131,8 @@ class Run {
         const result = success<Discovery>({ copies, unreadable: [], capacity });
         return this.step({ kind: "looked", dataset: effect.dataset, result }, time);
       }
-      case "perform": {
-        const { action } = effect;
-        if (!isLocal(action)) {
-          this.#request = { to: modelNodes.indexOf(action.peer.node), request: requestOf(action) };
-        } else if (action.do === "unmount" && this.#state.session !== "live") this.#interruptsUnasked = true;
-        return;
-      }
+      case "perform":
+        return this.#begin(effect.action);
       case "reply":
         this.#replies.push({ id: effect.id, reply: effect.result.ok ? effect.result.value : null });
         return;
@@ -148,6 +145,18 @@ class Run {
       case "close-link":
         return;
     }
+  }
+
+  #begin(action: Action): void {
+    if (!isLocal(action)) {
+      this.#request = { to: modelNodes.indexOf(action.peer.node), request: requestOf(action) };
+      return;
+    }
+    const { copy, slice } = this.#node;
+    const owned = slice?.ownership?.epoch;
+    if (action.do === "unmount" && this.#state.session !== "live") this.#begins = "unasked-unmount";
+    if (action.do === "mount" && copy !== null && owned !== undefined)
+      if (compareEpochs(owned, copy.record.epoch) > 0) this.#begins = "superseded-mount";
   }
 
   #write(table: string, value: unknown): void {
@@ -165,7 +174,7 @@ class Run {
       report: this.#report,
       acknowledged: this.#acknowledged,
       copyEvent: this.#copyEvent,
-      interruptsUnasked: this.#interruptsUnasked,
+      begins: this.#begins,
     };
   }
 }
@@ -320,7 +329,7 @@ function quiet(node: ModelNode, copyEvent: CopyEvent | null): NodeOutcome {
     report: undefined,
     acknowledged: false,
     copyEvent,
-    interruptsUnasked: false,
+    begins: null,
   };
 }
 
@@ -333,56 +342,6 @@ function orphaned(memory: ModelMemory, asker: number): ModelMemory {
     running: running?.kind === "job" ? { ...running, job: rename(running.job) } : running,
     jobs: memory.jobs.map(rename),
   };
-}
-
-type PeerAction = Exclude<
-  Extract<AgentEffect, { kind: "perform" }>["action"],
-  Parameters<typeof performLocally>[1]
->;
-
-/** The request that an action makes, as the agent's shell does. */
-function requestOf(action: PeerAction): PeerRequest {
-  const dataset = modelDataset;
-  switch (action.do) {
-    case "describe":
-      return { kind: "describe", dataset };
-    case "hand-over":
-      return { kind: "promote", dataset, epoch: action.epoch, snapshot: action.snapshot };
-    case "take-back":
-      return { kind: "take-back", dataset, epoch: action.epoch };
-    case "send": {
-      const { epoch, base, snapshot } = action;
-      return {
-        kind: "receive",
-        dataset,
-        epoch,
-        base,
-        snapshot,
-        maximumSizeBytes: null,
-        estimatedBytes: null,
-      };
-    }
-  }
-}
-
-function answerOf(node: ModelNode, reply: PeerReply | null): Result<ActionAnswer> {
-  const running = node.memory?.running;
-  assert(running?.kind === "action" && !isLocal(running.action), "who is answered has asked");
-  if (reply === null) return failed;
-  switch (reply.kind) {
-    case "describe": {
-      const { record, snapshots, unchangedSince } = reply;
-      const { node: peer } = running.action.peer;
-      const knowledge = { node: peer, record, snapshots, unchangedSince, partial: null };
-      return success<ActionAnswer>({ kind: "described", knowledge });
-    }
-    case "receive":
-      return success<ActionAnswer>({ kind: "sent", sentBytes: 1, durationMs: 1 });
-    case "promote":
-      return success<ActionAnswer>({ kind: "done" });
-    case "take-back":
-      return success<ActionAnswer>({ kind: "take-back", granted: reply.granted });
-  }
 }
 
 function shortened(report: DatasetReport | undefined): ModelReport | null {

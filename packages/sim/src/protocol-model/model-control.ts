@@ -7,6 +7,7 @@ import {
 } from "@flocker/control";
 import {
   assert,
+  compareEpochs,
   failOver,
   firstEpoch,
   type DatasetConfiguration,
@@ -107,14 +108,15 @@ function orderedOwnership({ dataset, epoch, owner, born, since }: Ownership): Ow
 function reportsOf(control: ModelControl): ReadonlyMap<NodeId, DatasetReport> {
   const reports = new Map<NodeId, DatasetReport>();
   for (const [index, report] of control.reports.entries())
-    if (report !== null) reports.set(nodeAt(index), reportOf(report));
+    if (report !== null) reports.set(nodeAt(index), reportOf(report, control.ownership));
   return reports;
 }
 
-/** Whether it is mounted is seen on the disks themselves. */
-function reportOf({ record, renounced }: ModelReport): DatasetReport {
+/** Whether it is mounted is seen on the disks themselves; what is superseded comes to be unmounted. */
+function reportOf({ record, renounced }: ModelReport, { epoch }: Ownership): DatasetReport {
+  const isCurrent = record?.role === "primary" && compareEpochs(record.epoch, epoch) >= 0;
   const copy = {
-    mountedAt: record?.role === "primary" ? "/flocker" : null,
+    mountedAt: isCurrent ? "/flocker" : null,
     trashedAt: null,
     maximumSizeBytes: null,
     usedBytes: null,

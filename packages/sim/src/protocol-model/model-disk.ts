@@ -19,8 +19,9 @@ export function isLocal(action: Action): action is LocalAction {
   return !["describe", "send", "hand-over", "take-back"].includes(action.do);
 }
 
+/** How anything fails in the model; why makes no difference. */
+export const failed: ReturnType<typeof failure> = failure("command-failed", "The model lets it fail.", "");
 const done = success<ActionAnswer>({ kind: "done" });
-const refused = failure("command-failed", "The storage refuses.", "");
 
 /** What the storage does with an action of its own agent. */
 export function performLocally(
@@ -29,12 +30,12 @@ export function performLocally(
   forgetsFsync: boolean,
 ): DiskOutcome<ActionAnswer> {
   if (action.do === "create") {
-    if (copy !== null) return { copy, event: null, result: refused };
+    if (copy !== null) return { copy, event: null, result: failed };
     const { record } = action;
     const created = { record, unsynced: null, mounted: false, data: "", snapshots: [] };
     return { copy: created, event: "created", result: done };
   }
-  if (copy === null) return { copy, event: null, result: refused };
+  if (copy === null) return { copy, event: null, result: failed };
   switch (action.do) {
     case "mount":
       return { copy: { ...copy, mounted: true }, event: "mounted", result: done };
@@ -57,7 +58,7 @@ export function performLocally(
     case "destroy":
     case "discard-partial":
     case "renounce":
-      return { copy, event: null, result: refused };
+      return { copy, event: null, result: failed };
   }
 }
 
@@ -72,12 +73,12 @@ export function serveLocally(
     const result = success<PeerReply>({ kind: "promote" });
     return { copy: withRecord(copy, record, forgetsFsync), event: "recorded", result };
   }
-  if (request.kind !== "receive") return { copy, event: null, result: refused };
+  if (request.kind !== "receive") return { copy, event: null, result: failed };
   const { base, epoch, snapshot } = request;
   const held = copy?.snapshots ?? [];
   const lacksBase = base !== null && !held.some((data) => snapshotOf(data).guid === base);
   if (copy?.mounted === true || copy?.record.role === "primary" || lacksBase)
-    return { copy, event: null, result: refused };
+    return { copy, event: null, result: failed };
   const data = snapshot.guid.slice(1);
   const received: ModelCopy = {
     record: { dataset: modelDataset, epoch, role: "replica" },

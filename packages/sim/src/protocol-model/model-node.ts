@@ -19,7 +19,10 @@ export const modelDataset = "d0000000-0000-4000-8000-000000000000" as DatasetId;
 export const modelNodes: readonly NodeId[] = ["a", "b", "c"].map(
   (letter) => `${letter}0000000-0000-4000-8000-000000000000` as NodeId,
 );
-/** All nodes are known and have an address; whether one answers shows when it is asked. */
+/**
+ * All nodes are known and have an address; whether one answers shows when it is asked. That one is live makes
+ * a difference to reasons alone.
+ */
 export const modelSliceNodes: ReadonlyMap<NodeId, SliceNode> = new Map(
   modelNodes.map((node) => [
     node,
@@ -27,7 +30,7 @@ export const modelSliceNodes: ReadonlyMap<NodeId, SliceNode> = new Map(
       node,
       name: node.slice(0, 1),
       dataAddress: { host: "192.0.2.1", port: 4525 },
-      live: true,
+      live: false,
       lastSeenAt: 0,
     },
   ]),

@@ -39,6 +39,7 @@ export class ModelParts {
   readonly bounds: ModelBounds;
   /** What is on its way in a session stays as it was when it was sent; else it is current when it arrives. */
   readonly lags: boolean;
+  readonly forgetsLeases: boolean;
   readonly links: Interner<ModelLink> = new Interner<ModelLink>();
   readonly controls: Interner<ModelControl> = new Interner<ModelControl>();
   readonly messageSets: Interner<readonly number[]> = new Interner<readonly number[]>();
@@ -50,6 +51,7 @@ export class ModelParts {
   constructor(options: ModelOptions, agent: AgentParts) {
     this.bounds = options.bounds;
     this.lags = options.lags ?? false;
+    this.forgetsLeases = options.forgetsLeases ?? false;
     this.steps = new NodeSteps(agent);
   }
 

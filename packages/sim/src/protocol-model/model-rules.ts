@@ -61,8 +61,9 @@ function brokenData(
 }
 
 /**
- * Nothing is mounted twice, and what is mounted has all that was written. Of a former holder that has not
- * heard of a failover only that it never mounts once it has heard can be asked.
+ * Nothing is mounted twice, and what is mounted has all that was written. A former holder that has not heard
+ * of a failover may serve its copy until it does; that it begins to once it knows better is found where it
+ * begins.
  */
 function brokenMount(
   nodes: readonly ModelNode[],
@@ -73,10 +74,7 @@ function brokenMount(
   const name = nameOf(node.index);
   const { term } = copy.record.epoch;
   if (!control.ownership.born) return `birth: ${name} mounts before the birth is confirmed`;
-  if (term < control.ownership.epoch.term)
-    return (node.slice?.ownership?.epoch.term ?? 0) > term
-      ? `I1: ${name} mounts at term ${term} and has heard of term ${control.ownership.epoch.term}`
-      : undefined;
+  if (term < control.ownership.epoch.term) return undefined;
   if (!copy.data.startsWith(witness.truth))
     return `I3: ${name} mounts the writes ${copy.data || "(none)"}, but ${witness.truth} were synced`;
   for (const other of nodes)

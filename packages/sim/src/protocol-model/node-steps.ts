@@ -48,7 +48,7 @@ const eventKinds = [
 ] as const;
 
 /** A node's outcome in numbers. */
-export interface NodeStep extends Pick<NodeOutcome, "acknowledged" | "copyEvent" | "interruptsUnasked"> {
+export interface NodeStep extends Pick<NodeOutcome, "acknowledged" | "copyEvent" | "begins"> {
   readonly node: number;
   readonly messages: readonly number[];
   /** -1 where there is no news. */
@@ -98,7 +98,7 @@ export class NodeSteps {
   }
 
   #numbered(outcome: NodeOutcome): NodeStep {
-    const { node, request, replies, report, acknowledged, copyEvent, interruptsUnasked } = outcome;
+    const { node, request, replies, report, acknowledged, copyEvent, begins } = outcome;
     const from = node.index;
     const messages: number[] = [];
     if (request !== null)
@@ -113,7 +113,7 @@ export class NodeSteps {
       report: report === undefined ? -1 : this.reports.idOf(report),
       acknowledged,
       copyEvent,
-      interruptsUnasked,
+      begins,
     };
   }
 

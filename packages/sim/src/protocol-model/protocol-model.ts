@@ -33,6 +33,8 @@ export interface ModelOptions {
   readonly rules?: AgentRules;
   /** A mistake of the storage: a record may be as before after a power cut. */
   readonly forgetsFsync?: boolean;
+  /** A mistake of the control service: it knows of no lease after a restart. */
+  readonly forgetsLeases?: boolean;
 }
 
 /** All worlds that the ownership and move protocol can get into, one step after another. */
@@ -146,7 +148,7 @@ export class ProtocolModel {
         if (works)
           emit(this.#draft(state).pays("crashes").ends(index, after), "fault", () => `${name}: ${after}`);
       }
-      if (copy?.unsynced != null)
+      if (copy !== null && copy.unsynced !== null)
         emit(
           this.#draft(state).pays("crashes").ends(index, "power-cut-that-reverts"),
           "fault",

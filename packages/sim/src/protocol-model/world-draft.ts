@@ -69,8 +69,10 @@ export class Draft {
 
   #judge(index: number, kind: NodeEventKind, step: NodeStep): void {
     const nodes = this.#parts.allNodes(this.#state);
-    if (step.interruptsUnasked && isRightfulPrimary(nodes, index))
+    if (step.begins === "unasked-unmount" && isRightfulPrimary(nodes, index))
       this.broken ??= `session: ${nameOf(index)} begins to unmount without a live session`;
+    if (step.begins === "superseded-mount")
+      this.broken ??= `I1: ${nameOf(index)} begins to mount a copy that it knows to be superseded`;
     if (step.copyEvent !== null) this.#changed(index, kind, step.copyEvent);
     // An acknowledgement waits for the end of a step that would break a lease in it.
     if (step.acknowledged) this.#acknowledged(index);
@@ -85,8 +87,8 @@ export class Draft {
     this.broken ??= brokenRule(nodes, index, event, { control, witness, byAgent });
     if (event === "created") this.#setLedger({ ...witness, born: true });
     if (event !== "mounted") return;
-    const copy = nodes[index]?.copy;
-    if (copy == null || copy.record.epoch.term < control.ownership.epoch.term) return;
+    const copy = nodes[index]?.copy ?? null;
+    if (copy === null || copy.record.epoch.term < control.ownership.epoch.term) return;
     this.#setLedger({ ...witness, truth: copy.data });
     this.#bind(index);
   }
@@ -240,6 +242,7 @@ export class Draft {
 
   restarts(): this {
     this.#control({ kind: "restart" }, 0);
+    if (this.#parts.forgetsLeases) this.#control({ kind: "release" }, 0);
     for (const index of modelNodes.keys())
       if (this.#parts.link(this.#state, index).up) this.disconnects(index);
     return this;
