@@ -23,7 +23,12 @@ export interface Rig {
 /** Starts a cluster for a test and ends it after the test. */
 export async function startRig(
   t: TestContext,
-  options: { readonly nodeCount?: number; readonly graceTime?: string } = {},
+  options: {
+    readonly nodeCount?: number;
+    readonly graceTime?: string;
+    /** Called before anything is started: to change the configuration files, say. */
+    readonly prepare?: (rig: Rig) => Promise<void>;
+  } = {},
 ): Promise<Rig> {
   const folder = await mkdtemp(join(tmpdir(), "flocker-system-"));
   const opened = await openLocalCluster({
@@ -54,6 +59,7 @@ export async function startRig(
       await rm(folder, { recursive: true, force: true });
     else t.diagnostic(`logs and data are kept in ${folder}`);
   });
+  await options.prepare?.(rig);
   cluster.start();
   await ready(rig);
   return rig;

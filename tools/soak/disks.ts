@@ -5,7 +5,7 @@ import { join } from "node:path";
 /** What a node keeps its datasets on: btrfs, or folders on ext4. */
 export type DiskKind = "btrfs" | "directory";
 
-const sizeBytes = 512 * 2 ** 20;
+const defaultSizeBytes = 512 * 2 ** 20;
 const leftBytes = 2 ** 20;
 
 /** A file system of its own for a node, on a loop device. */
@@ -16,7 +16,7 @@ export interface Disk {
   remove(): void;
 }
 
-export function makeDisk(folder: string, kind: DiskKind): Disk {
+export function makeDisk(folder: string, kind: DiskKind, sizeBytes: number = defaultSizeBytes): Disk {
   mkdirSync(folder, { recursive: true });
   const image = `${folder}.img`;
   closeSync(openSync(image, "w"));
