@@ -46,8 +46,6 @@ const restore: Rule = () => act({ do: "restore" });
 const unmountAtOnce: Rule = () => actAtOnce({ do: "unmount" });
 
 const superseded: Rule = (input) => {
-  const promotion = planFailedOver(input);
-  if (promotion !== undefined) return promotion;
   const { ownership } = required(input);
   assert(ownership !== null, "a superseded copy has an ownership record above it");
   return wait(
@@ -222,8 +220,6 @@ function planServing(input: LaneInput): Decision {
 
 function planReplica(input: LaneInput): Decision {
   const { ownership, relinquishedToYou, desired } = required(input);
-  const promotion = planFailedOver(input);
-  if (promotion !== undefined) return promotion;
   if (relinquishedToYou !== null && mayPromote(input, relinquishedToYou)) {
     const { epoch } = relinquishedToYou;
     return actAtOnce({ do: "write-record", record: { dataset: input.dataset, epoch, role: "primary" } });
@@ -235,17 +231,6 @@ function planReplica(input: LaneInput): Decision {
       "This node holds only a replica, and the node that owns the dataset has not reported.",
     );
   return waitForHolder(input, ownership);
-}
-
-/**
- * A failover to this node. Its copy was a replica when that was decided; a handoff that was on its way may
- * have made it the primary of an older epoch meanwhile.
- */
-function planFailedOver(input: LaneInput): Decision | undefined {
-  const { ownership } = required(input);
-  if (ownership === null || !isFailedOverTo(input.self, ownership, copyOf(input).record)) return undefined;
-  const { epoch } = ownership;
-  return actAtOnce({ do: "write-record", record: { dataset: input.dataset, epoch, role: "primary" } });
 }
 
 /**

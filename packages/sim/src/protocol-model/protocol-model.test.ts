@@ -55,6 +55,7 @@ const found: Readonly<Record<string, readonly [world: string, rule: string, stat
   "mount-before-birth-is-known": [birth, "birth", 500],
   "relinquish-without-the-last-snapshot": ["a move, a write, a crash", "I3", 50_000],
   "keep-the-epoch": [birth, "I6", 20_000],
+  "serve-what-is-superseded": ["a move, a write, a crash, a failover", "I1", 30_000],
   "forget-the-fsync": [birth, "I1", 20_000],
   "drop-leases-on-restart": ["a move, a lease, a restart of the control service", "I7", 10_000],
 };
