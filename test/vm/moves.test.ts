@@ -56,7 +56,8 @@ test("a transfer whose link is cut again and again completes by itself, with at 
   const { link } = b;
   const [beforeBytes, cutsBefore] = [link.forwardedBytes, link.cutCount];
   const meanBytes = sizeBytes / cuts;
-  link.cutAfter = () => (link.cutCount - cutsBefore < cuts ? meanBytes * (0.5 + Math.random()) : null);
+  link.cutAfter = () =>
+    link.cutCount - cutsBefore < cuts ? Math.round(meanBytes * (0.5 + Math.random())) : null;
   try {
     await cluster.move(dataset, b);
   } finally {

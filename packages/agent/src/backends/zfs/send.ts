@@ -32,14 +32,22 @@ export async function openSend(context: Context, request: SendRequest, abort: Ab
   if (request.resume !== undefined)
     await requireAlive(context, request, estimate.exitCode === 0 ? said : null);
   if (estimate.exitCode !== 0) throw await zfsFailed(context, doing, args, estimate);
-  const [, size] = /^size\s+(\d+)$/m.exec(said) ?? [];
   const names = base === null ? [snapshot.name] : [base.name, snapshot.name];
   return {
     stream: held(context, doing, names, () =>
       streamProgram(context.commands, doing, ["zfs", "send", ...what], { abort }),
     ),
-    estimatedBytes: size === undefined ? null : Number(size),
+    estimatedBytes: estimateIn(said),
   };
+}
+
+/**
+ * The size of a stream that `zfs send -nP` tells. That of a resumed one is what was estimated less what has
+ * been sent: near the end it may be less than nothing, which OpenZFS 2.1 shows as a number near 2^64.
+ */
+export function estimateIn(said: string): number | null {
+  const [, size] = /^size\s+(\d+)$/m.exec(said) ?? [];
+  return size === undefined || !Number.isSafeInteger(Number(size)) ? null : Number(size);
 }
 
 /** A token must be of these very snapshots, as ZFS reads it; `contents` is null where it cannot use it. */
