@@ -1,13 +1,15 @@
 import { Duration, durationMs, loadConfigurationFile, Size, sizeBytes } from "@flocker/host";
-import { success, type LogLevel, type Milliseconds, type Result } from "@flocker/core";
+import { failure, success, type LogLevel, type Milliseconds, type Result } from "@flocker/core";
 import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
-import Type from "typebox";
+import Type, { type Static } from "typebox";
 
 const closed = { additionalProperties: false } as const;
 const port = Type.Integer({ minimum: 1, maximum: 65_535 });
 const name = Type.String({ minLength: 1, maxLength: 255 });
 const path = Type.String({ minLength: 1 });
+/** A property of ZFS: a native one, or a user's, which has a colon. */
+const zfsProperty = "^[a-z][a-z0-9_.:-]*$";
 
 const schema = Type.Object(
   {
@@ -15,8 +17,10 @@ const schema = Type.Object(
     "control-service": Type.Object({ hostname: name, port: Type.Optional(port) }, closed),
     dataset: Type.Object(
       {
-        backend: Type.Union([Type.Literal("directory"), Type.Literal("btrfs")]),
+        backend: Type.Union([Type.Literal("directory"), Type.Literal("btrfs"), Type.Literal("zfs")]),
         root: Type.Optional(path),
+        pool: Type.Optional(name),
+        properties: Type.Optional(Type.Record(Type.String({ pattern: zfsProperty }), name)),
         "mount-root": Type.Optional(path),
         quota: Type.Optional(Type.Boolean()),
       },
@@ -51,8 +55,12 @@ const schema = Type.Object(
 export interface AgentConfiguration {
   readonly controlService: { readonly host: string; readonly port: number };
   readonly backend: {
-    readonly kind: "directory" | "btrfs";
+    readonly kind: "directory" | "btrfs" | "zfs";
     readonly root: string;
+    /** For zfs: the pool, or a dataset in one, that has all that is Flocker's; `flocker` by default. */
+    readonly pool: string;
+    /** For zfs: properties that new copies get, such as `compression` → `zstd`. */
+    readonly properties: Readonly<Record<string, string>>;
     readonly mountRoot: string;
     /** For btrfs: switch quotas on for the whole file system, so that maximum sizes are enforced. */
     readonly quota: boolean;
@@ -83,12 +91,16 @@ export function loadAgentConfiguration(file: string): Result<AgentConfiguration>
   const loaded = loadConfigurationFile(file, schema);
   if (!loaded.ok) return loaded;
   const { dataset, "control-service": control, "data-channel": channel, ...rest } = loaded.value;
+  const misplaced = checkDataset(file, dataset);
+  if (misplaced !== undefined) return misplaced;
   const folder = dirname(resolve(file));
   const limit = channel?.["bandwidth-limit"];
   return success({
     controlService: { host: control.hostname, port: control.port ?? 4524 },
     backend: {
       kind: dataset.backend,
+      pool: dataset.pool ?? "flocker",
+      properties: dataset.properties ?? {},
       root: resolve(folder, dataset.root ?? "/var/lib/flocker/datasets"),
       mountRoot: resolve(folder, dataset["mount-root"] ?? "/flocker"),
       quota: dataset.quota ?? false,
@@ -105,4 +117,33 @@ export function loadAgentConfiguration(file: string): Result<AgentConfiguration>
     },
     logLevel: rest["log-level"] ?? "info",
   });
+}
+
+type Dataset = Static<typeof schema>["dataset"];
+
+/** What belongs to another backend is a mistake: whoever wrote it expects something of it. */
+function checkDataset(file: string, dataset: Dataset): ReturnType<typeof failure> | undefined {
+  const { backend } = dataset;
+  const foreign = backend === "zfs" ? (["root", "quota"] as const) : (["pool", "properties"] as const);
+  const key = foreign.find((each) => dataset[each] !== undefined);
+  if (key !== undefined)
+    return failure(
+      "configuration-invalid",
+      `${file}: dataset.${key} means nothing to the ${backend} backend.`,
+      backend === "zfs" ? "Name a pool instead (pool)." : "Name a folder instead (root).",
+      `dataset.${key}`,
+    );
+  const reserved = Object.keys(dataset.properties ?? {}).find((each) => isReserved(each));
+  if (reserved === undefined) return undefined;
+  return failure(
+    "configuration-invalid",
+    `${file}: the property ${reserved} of ZFS is set by Flocker itself.`,
+    "Leave it out of dataset.properties.",
+    `dataset.properties.${reserved}`,
+  );
+}
+
+function isReserved(property: string): boolean {
+  const own = ["mountpoint", "canmount", "overlay", "readonly", "refquota", "quota"];
+  return own.includes(property) || property.startsWith("flocker:");
 }

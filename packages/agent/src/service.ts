@@ -32,6 +32,7 @@ import {
   type DirectoryBackendOptions,
 } from "./backends/directory/directory-backend.ts";
 import type { AgentConfiguration } from "./configuration.ts";
+import { openZfsBackend } from "./backends/zfs/zfs-backend.ts";
 import { startNodeAgent } from "./node-agent.ts";
 
 /** A started node agent as a process has it. */
@@ -110,7 +111,7 @@ async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<num
   stack.defer(() => store.close());
   const system = { clock: systemClock, ids: systemIds, log };
   const backend = need(await openBackend(configuration.backend, { commands: systemCommands, ...system }));
-  stack.defer(() => backend.close());
+  stack.defer(() => backend.close?.());
   // The agent's hello names the port, and the port's requests are for the agent.
   let handlePeer: PeerHandler = () => Promise.resolve(starting);
   const server = need(
@@ -157,14 +158,16 @@ async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<num
 
 /** Opens the storage of the kind that the configuration names. */
 function openBackend(
-  { kind, root, mountRoot, quota }: AgentConfiguration["backend"],
+  { kind, root, mountRoot, quota, pool, properties }: AgentConfiguration["backend"],
   system: Pick<DirectoryBackendOptions, "commands" | "clock" | "ids" | "log">,
-): Promise<Result<Backend & { close(): void }>> {
+): Promise<Result<Backend & { close?(): void }>> {
   switch (kind) {
     case "directory":
       return openDirectoryBackend({ root, mountRoot, ...system });
     case "btrfs":
       return openBtrfsBackend({ root, mountRoot, quota, ...system });
+    case "zfs":
+      return openZfsBackend({ pool, mountRoot, properties, ...system });
   }
 }
 
