@@ -50,7 +50,7 @@ test("a dataset moves to another machine, and comes back by an increment", async
 test("a transfer whose link is cut again and again completes by itself, with at most 1.2 times the bytes", async (t) => {
   const { a, b } = cluster;
   const cuts = isThorough ? 100 : 4;
-  const sizeBytes = isThorough ? 96 * mebibyte : 6 * mebibyte;
+  const sizeBytes = isThorough ? 160 * mebibyte : 6 * mebibyte;
   const dataset = await cluster.create(a, "cut");
   const content = await write(a, dataset, "large", sizeBytes);
   const { link } = b;
