@@ -13,7 +13,7 @@ Runs every test that this machine can run, or those whose path contains one of t
 
   --ci         a skipped test is an error unless tools/allowed-skips.json allows its reason (also: CI=true)
   --jobs N     how many processes run at a time (default: the number of processors, at most 4)
-  --bound S    kill a test file after S seconds (default: 120, stories 300)
+  --bound S    kill a test file after S seconds (default: 240, stories 300)
   --root DIR   where to look for tests (default: this repository)
 `;
 

@@ -16,7 +16,7 @@ const machinePatterns = ["test/vm/**"];
 export const fixturesSuffix = "-fixtures.test.ts";
 
 /** The bound after which a file's process is killed. */
-const quickBoundMs = 120_000;
+const quickBoundMs = 240_000;
 const storyBoundMs = 300_000;
 
 /** Test files that run in one process, with the bound for all of them. */
