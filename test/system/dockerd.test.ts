@@ -11,6 +11,7 @@ import {
   type DockerEngine,
   type Said,
 } from "./container-engines.ts";
+import { commonStories, leasedBy, stop } from "./container-stories.ts";
 import { datasetNamed, line, untilFree } from "./plugin-rig.ts";
 import { startRig, type Rig } from "./rig.ts";
 
@@ -34,15 +35,6 @@ async function killedAt(engine: DockerEngine, step: string, args: readonly strin
   return engine.ask(...args);
 }
 
-async function leasedBy(rig: Rig, name: string): Promise<string | undefined> {
-  return (await datasetNamed(rig, name))?.lease?.node_id;
-}
-
-async function stop(engine: DockerEngine, container: string): Promise<void> {
-  await must(engine, "stop", "--time", "5", container);
-  await must(engine, "rm", container);
-}
-
 test("volumes under real Docker daemons", { skip }, async (t) => {
   const rig = await startRig(t, { nodeCount: 2 });
   const [a, b] = await Promise.all([startDocker(t, rig, rig.node(0)), startDocker(t, rig, rig.node(1))]);
@@ -51,50 +43,10 @@ test("volumes under real Docker daemons", { skip }, async (t) => {
 });
 
 async function stories(t: TestContext, rig: Rig, a: DockerEngine, b: DockerEngine): Promise<void> {
-  await t.test("what a container has written on one node, a container on the other reads", async () => {
-    await must(a, "volume", "create", "--driver", "flocker", "--opt", "size=1G", "db");
-    await inContainer(a, "db", "echo one > /data/file; sync");
-    assert.equal(await inContainer(b, "db", "cat /data/file"), "one");
-    await inContainer(b, "db", "echo two >> /data/file; sync");
-    assert.equal(await inContainer(a, "db", "cat /data/file"), "one\ntwo");
-  });
-
-  await t.test("a volume in use on one node comes to the other as soon as it is free", async () => {
-    const writer = await startWriter(a, "db", "three");
-    await untilRead(a, writer, "/data/ready-three");
-    const waits = line(b.plugin.process, "mount-waits");
-    const reading = inContainer(b, "db", "cat /data/file");
-    await waits;
-    assert.equal(await leasedBy(rig, "db"), a.node.node);
-    await stop(a, writer);
-    assert.equal(await reading, "one\ntwo\nthree");
-  });
-
-  await t.test("two containers share a volume, which is free when both have ended", async () => {
-    const first = await startWriter(a, "db", "four");
-    await untilRead(a, first, "/data/ready-four");
-    const second = await startWriter(a, "db", "five");
-    await untilRead(a, second, "/data/ready-five");
-    await untilRead(a, first, "/data/ready-five");
-    await stop(a, first);
-    assert.equal(await leasedBy(rig, "db"), a.node.node);
-    await stop(a, second);
-    await untilFree(rig, "db");
-  });
+  await must(a, "volume", "create", "--driver", "flocker", "--opt", "size=1G", "db");
+  await commonStories(t, rig, a, b);
 
   for (const signal of ["SIGTERM", "SIGKILL"] as const) {
-    await t.test(`a plugin that ends by ${signal} takes no volume from a container`, async () => {
-      const writer = await startWriter(a, "db", signal);
-      await untilRead(a, writer, `/data/ready-${signal}`);
-      await a.plugin.process.stop(signal);
-      await must(a, "exec", writer, "/bin/sh", "-c", `echo ${signal} >> /data/away; sync`);
-      assert.equal(await leasedBy(rig, "db"), a.node.node);
-      await a.plugin.start();
-      await stop(a, writer);
-      await untilFree(rig, "db");
-      assert.match(await inContainer(b, "db", "cat /data/away"), new RegExp(`${signal}$`));
-    });
-
     await t.test(
       `after a daemon that ends by ${signal}, its containers start again on their volume`,
       async () => {

@@ -10,15 +10,11 @@ import {
   whyNoEngine,
   type Engine,
 } from "./container-engines.ts";
+import { commonStories, stop } from "./container-stories.ts";
 import { datasetNamed, line, untilFree } from "./plugin-rig.ts";
 import { startRig, type Rig } from "./rig.ts";
 
 const skip = whyNoEngine("podman");
-
-async function stop(engine: Engine, container: string): Promise<void> {
-  await must(engine, "stop", "--time", "5", container);
-  await must(engine, "rm", container);
-}
 
 /** Podman knows only the volumes that it has created itself; one that exists is then used. */
 async function createVolume(engines: readonly Engine[], name: string): Promise<void> {
@@ -34,54 +30,14 @@ test("volumes under real Podman", { skip }, async (t) => {
 });
 
 async function stories(t: TestContext, rig: Rig, a: Engine, b: Engine): Promise<void> {
-  await t.test("what a container has written on one node, a container on the other reads", async () => {
-    await inContainer(a, "db", "echo one > /data/file; sync");
-    assert.equal(await inContainer(b, "db", "cat /data/file"), "one");
-    await inContainer(b, "db", "echo two >> /data/file; sync");
-    assert.equal(await inContainer(a, "db", "cat /data/file"), "one\ntwo");
-  });
-
-  await t.test("a volume in use on one node comes to the other as soon as it is free", async () => {
-    const writer = await startWriter(a, "db", "three");
-    await untilRead(a, writer, "/data/ready-three");
-    const waits = line(b.plugin.process, "mount-waits");
-    const reading = inContainer(b, "db", "cat /data/file");
-    await waits;
-    await stop(a, writer);
-    assert.equal(await reading, "one\ntwo\nthree");
-  });
-
-  await t.test("two containers share a volume, which is free when both have ended", async () => {
-    const first = await startWriter(a, "db", "four");
-    await untilRead(a, first, "/data/ready-four");
-    const second = await startWriter(a, "db", "five");
-    await untilRead(a, second, "/data/ready-five");
-    await untilRead(a, first, "/data/ready-five");
-    await stop(a, first);
-    assert.equal((await datasetNamed(rig, "db"))?.lease?.node_id, a.node.node);
-    await stop(a, second);
-    await untilFree(rig, "db");
-  });
-
-  for (const signal of ["SIGTERM", "SIGKILL"] as const) {
-    await t.test(`a plugin that ends by ${signal} takes no volume from a container`, async () => {
-      const writer = await startWriter(a, "db", signal);
-      await untilRead(a, writer, `/data/ready-${signal}`);
-      await a.plugin.process.stop(signal);
-      await must(a, "exec", writer, "/bin/sh", "-c", `echo ${signal} >> /data/away; sync`);
-      assert.equal((await datasetNamed(rig, "db"))?.lease?.node_id, a.node.node);
-      await a.plugin.start();
-      await stop(a, writer);
-      await untilFree(rig, "db");
-      assert.match(await inContainer(b, "db", "cat /data/away"), new RegExp(`${signal}$`));
-    });
-  }
+  await commonStories(t, rig, a, b);
 
   await t.test("a volume in use elsewhere is not removed, and the error says where", async () => {
     const writer = await startWriter(a, "db", "last");
     await untilRead(a, writer, "/data/ready-last");
     const said = await b.ask("volume", "rm", "db");
     assert.notEqual(said.code, 0);
+    assert.match(said.stderr, /in use on/);
     assert.ok((await datasetNamed(rig, "db")) !== undefined);
     await stop(a, writer);
   });
@@ -106,6 +62,26 @@ async function killings(t: TestContext, rig: Rig, a: Engine, b: Engine): Promise
         await b.plugin.start();
         assert.equal(await inContainer(b, name, "cat /data/file"), step);
         await untilFree(rig, name);
+      },
+    );
+  }
+
+  for (const step of ["unmount-noted", "lease-released"]) {
+    await t.test(
+      `killed at ${step} of an unmount: the volume is free, and goes to the other node`,
+      async () => {
+        const name = `killed-${step}`;
+        await createVolume([a, b], name);
+        const writer = await startWriter(a, name, step);
+        await untilRead(a, writer, `/data/ready-${step}`);
+        const reached = line(a.plugin.process, step);
+        const ending = a.ask("stop", "--time", "5", writer);
+        await reached;
+        await a.plugin.process.stop("SIGKILL");
+        await ending;
+        await a.plugin.start();
+        await untilFree(rig, name);
+        assert.equal(await inContainer(b, name, "cat /data/file"), step);
       },
     );
   }
