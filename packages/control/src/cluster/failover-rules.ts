@@ -89,8 +89,8 @@ function checkReplica(
       "to",
     );
   const copy = entry?.reports.get(to)?.copy ?? null;
-  const isReplica = copy?.record.role === "replica" && copy.trashedAt === null;
-  if (copy === null || !isReplica)
+  // Whoever has handed the dataset on, and has not heard that it was taken over, has all that was handed on.
+  if (copy === null || copy.record.role === "primary" || copy.trashedAt !== null)
     return failure(
       "snapshot-missing",
       `${doing}: ${label(to, known)} has no replica of it.`,

@@ -47,7 +47,7 @@ export function reportOf(lane: Lane): DatasetReport | null {
 /** What a failover to a replica would go back to. */
 function asOf({ record, snapshots }: ObservedCopy): { readonly asOf?: Milliseconds } {
   const newest = snapshots.at(-1);
-  return record.role !== "replica" || newest === undefined ? {} : { asOf: newest.createdAt };
+  return record.role === "primary" || newest === undefined ? {} : { asOf: newest.createdAt };
 }
 
 function activityOf(lane: Lane): DatasetReport["activity"] {

@@ -193,6 +193,14 @@ test("rounds that no longer shrink end in the handoff", () => {
   assert.equal(decide(mounted, { capabilities: live, peer, move }), "unmount");
 });
 
+test("a target that keeps a primary copy from before a failover is not moved to, and interrupts nobody", () => {
+  const record = { dataset, epoch: epoch(1), role: "primary" } as const;
+  const peer: PeerKnowledge = { ...empty, record };
+  const reason = planDataset(withCopy({ mountedAt }, { slice: toB, peer, session: true }));
+  assert.equal(reason.kind === "wait" && reason.waits[0]?.code, "peer-refused");
+  assert.equal(decide({}, { peer }), "mount");
+});
+
 /** What is sent to a target that has a partial, by a backend that can resume. */
 function sent(
   copy: Partial<ObservedCopy>,

@@ -1,6 +1,6 @@
 import { assert } from "../assert.ts";
 import type { ObservedCopy } from "../model/copy.ts";
-import { compareEpochs, nextStep, type Epoch } from "../model/epoch.ts";
+import { compareEpochs, formatEpoch, nextStep, type Epoch } from "../model/epoch.ts";
 import type { NodeId } from "../model/ids.ts";
 import { birthUnconfirmed, planMount } from "./mount-plan.ts";
 import {
@@ -35,6 +35,8 @@ export function planMove(input: LaneInput): Decision {
   if (peer === undefined) return unknownAddress(input, target);
   const knowledge = knowledgeOf(input, target);
   if (knowledge === null) return act({ do: "describe", peer }, movingTo(input, target));
+  const kept = keptAside(input, knowledge);
+  if (kept !== undefined) return kept;
   const copy = copyOf(input);
   if (input.capabilities.liveSnapshots) {
     const round = planRound(input, copy, knowledge);
@@ -43,6 +45,20 @@ export function planMove(input: LaneInput): Decision {
   if (!input.session)
     return wait("no-session", "The handoff waits for the control service, so that no lease is missed.");
   return act({ do: "unmount" }, movingTo(input, target));
+}
+
+/**
+ * Whoever was the owner before a failover keeps its copy aside, and no stream ever replaces it: so there is
+ * no move to that node, and no interruption for one, until somebody has taken the copy away.
+ */
+function keptAside(input: LaneInput, { node, record }: PeerKnowledge): Decision | undefined {
+  if (record?.role !== "primary") return undefined;
+  const name = nodeLabel(input.nodes, node);
+  return wait(
+    "peer-refused",
+    `${name} keeps a primary copy of its own from before a failover (epoch ${formatEpoch(record.epoch)}), which is never ` +
+      "overwritten. Take it out of that node's storage, restart its agent, and the move goes on.",
+  );
 }
 
 /** One more transfer while the source serves, or undefined where the handoff should start. */
@@ -95,6 +111,7 @@ export function planHandoff(input: LaneInput): Decision {
   const because = movingTo(input, target);
   const knowledge = knowledgeOf(input, target);
   if (knowledge === null) return act({ do: "describe", peer }, because);
+  if (keptAside(input, knowledge) !== undefined) return planMount(input);
   if (copy.unchangedSince === null) return act({ do: "snapshot" }, because);
   if (knowledge.unchangedSince !== copy.unchangedSince)
     return planSend(input, copy, knowledge, { snapshot: copy.unchangedSince, because });

@@ -62,7 +62,7 @@ export interface DatasetReport {
     readonly usedBytes: number | null;
     /** Guids, oldest first. */
     readonly snapshots: readonly string[];
-    /** When the newest snapshot was taken, by the clock of the node that took it; of replicas only. */
+    /** When the newest snapshot was taken, by the clock of the node that took it; of all but primaries. */
     readonly asOf?: Milliseconds;
   } | null;
   /** The copy is there but cannot be read. */

@@ -160,7 +160,7 @@ export class ModelParts {
 
   /**
    * By hand: somebody has made sure that the former holder's machine is off, and chooses a node that has
-   * reported a replica.
+   * reported a copy that is no primary.
    */
   mayFailOver(state: ArrayLike<number>, index: number): boolean {
     const control = this.control(state);
@@ -169,13 +169,17 @@ export class ModelParts {
       owner !== index &&
       control.ownership.born &&
       this.node(state, owner).power === "off" &&
-      control.reports[index]?.record?.role === "replica" &&
+      (control.reports[index]?.record?.role ?? "primary") !== "primary" &&
       this.node(state, index).copy !== null
     );
   }
 
   isConverged(state: ArrayLike<number>): boolean {
     const control = this.control(state);
+    const kept = this.node(state, control.desired).copy?.record;
+    // Where a former owner keeps its copy aside, nobody else moves there: the dataset is served where it is.
+    if (kept?.role === "primary" && kept.epoch.term < control.ownership.epoch.term)
+      return isServedAsDesired(this.allNodes(state), modelNodes.indexOf(control.ownership.owner));
     if (!isServedAsDesired(this.allNodes(state), control.desired)) return false;
     const connected = [0, 1, 2].map((index) => this.link(state, index).up);
     return isShownConverged(control, connected);

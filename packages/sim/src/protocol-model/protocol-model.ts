@@ -29,6 +29,11 @@ export interface ModelOptions {
   readonly liveSnapshots?: boolean;
   /** What is on its way in a session stays as it was when it was sent; else it is current when it arrives. */
   readonly lags?: boolean;
+  /**
+   * What a disk does and what is on its way between agents ends before anything else happens but faults:
+   * fewer orders of independent steps, so that more wishes and faults can be visited to the end.
+   */
+  readonly prompt?: boolean;
   /** The agents' own rules unless somebody tries out others. */
   readonly rules?: AgentRules;
   /** A mistake of the storage: a record may be as before after a power cut. */
@@ -41,8 +46,10 @@ export interface ModelOptions {
 export class ProtocolModel {
   readonly #parts: ModelParts;
   readonly #start: "created" | "served";
+  readonly #prompt: boolean;
 
   constructor(options: ModelOptions) {
+    this.#prompt = options.prompt ?? false;
     this.#start = options.start ?? "created";
     this.#parts = new ModelParts(options, {
       rules: options.rules ?? agentRules,
@@ -76,6 +83,11 @@ export class ProtocolModel {
 
   /** Every state that may come next. */
   successors(state: ArrayLike<number>, emit: Emit): void {
+    if (this.#isToAndFro(state) && this.#overdueSlice(state, emit)) return;
+    if (this.#prompt && this.#urgentSteps(state, emit)) {
+      for (const index of modelNodes.keys()) this.#failures(state, index, emit);
+      return;
+    }
     for (const index of modelNodes.keys()) {
       this.#ownSteps(state, index, emit);
       this.#sessionSteps(state, index, emit);
@@ -85,26 +97,66 @@ export class ProtocolModel {
     this.#wishes(state, emit);
   }
 
+  /**
+   * Two nodes with different old wishes would hand the dataset to and fro for as long as nobody tells them
+   * the new one. What the control service has to say does not take that long: after so many changes of hands
+   * it comes first. Without this there were no end to the states.
+   */
+  #isToAndFro(state: ArrayLike<number>): boolean {
+    const { moves, crashes, faults, failovers } = this.#parts.bounds;
+    const expected = 1 + moves + crashes + faults + failovers;
+    return this.#parts.allNodes(state).some(({ copy }) => (copy?.record.epoch.step ?? 0) > expected);
+  }
+
+  #overdueSlice(state: ArrayLike<number>, emit: Emit): boolean {
+    for (const index of modelNodes.keys()) {
+      if (!this.#parts.link(state, index).up) continue;
+      const slice = this.#parts.sliceDue(state, index);
+      if (slice < 0) continue;
+      const label = () => `${nameOf(index)} hears at last: ${this.#parts.told(slice)}`;
+      emit(this.#draft(state).hearsSlice(index), "free", label);
+      return true;
+    }
+    return false;
+  }
+
+  /** The step that comes before all others, with what may go wrong in it; false where there is none. */
+  #urgentSteps(state: ArrayLike<number>, emit: Emit): boolean {
+    for (const index of modelNodes.keys()) if (this.#work(state, index, emit)) return true;
+    for (const id of this.#parts.inFlight(state))
+      if (!this.#parts.isOrphan(this.#parts.steps.messages.valueOf(id))) {
+        this.#delivery(state, id, emit);
+        return true;
+      }
+    return false;
+  }
+
   #draft(state: ArrayLike<number>): Draft {
     return new Draft(this.#parts, state);
+  }
+
+  /** What a node does on its disk ends, well or not; false where it does nothing there. */
+  #work(state: ArrayLike<number>, index: number, emit: Emit): boolean {
+    const running = this.#parts.node(state, index).memory?.running ?? null;
+    if (running === null || !(running.kind === "job" || isLocal(running.action))) return false;
+    const name = nameOf(index);
+    const what = running.kind === "job" ? running.job.request.kind : running.action.do;
+    emit(this.#draft(state).happens(index, "completes"), "free", () => `${name} has done: ${what}`);
+    if (this.#parts.witness(state).faults > 0)
+      for (const kind of ["fails", "fails-with-effect"] as const)
+        emit(
+          this.#draft(state).pays("faults").happens(index, kind),
+          "fault",
+          () => `${name} ${kind}: ${what}`,
+        );
+    return true;
   }
 
   #ownSteps(state: ArrayLike<number>, index: number, emit: Emit): void {
     const node = this.#parts.node(state, index);
     const running = node.memory?.running ?? null;
-    const works = running !== null && (running.kind === "job" || isLocal(running.action));
     const name = nameOf(index);
-    if (works) {
-      const what = running.kind === "job" ? running.job.request.kind : running.action.do;
-      emit(this.#draft(state).happens(index, "completes"), "free", () => `${name} has done: ${what}`);
-      if (this.#parts.witness(state).faults > 0)
-        for (const kind of ["fails", "fails-with-effect"] as const)
-          emit(
-            this.#draft(state).pays("faults").happens(index, kind),
-            "fault",
-            () => `${name} ${kind}: ${what}`,
-          );
-    }
+    this.#work(state, index, emit);
     if (node.memory?.heldBack === true && running === null)
       emit(this.#draft(state).happens(index, "wake"), "free", () => `${name} tries again`);
     if (node.power !== "up") emit(this.#draft(state).starts(index), "free", () => `${name} starts`);
@@ -166,17 +218,19 @@ export class ProtocolModel {
   }
 
   #deliveries(state: ArrayLike<number>, emit: Emit): void {
-    for (const id of this.#parts.inFlight(state)) {
-      const message = this.#parts.steps.messages.valueOf(id);
-      const label = (what: string) => () => `${what}: ${this.#parts.described(message)}`;
-      emit(this.#draft(state).delivers(id), "free", label("arrives"));
-      if (message.kind === "reply") continue;
-      const isUp = this.#parts.node(state, message.to).power === "up";
-      if (this.#parts.isOrphan(message))
-        emit(this.#draft(state).drops(id), "free", label("is lost after its asker has given up"));
-      else if (isUp && this.#parts.witness(state).faults > 0)
-        emit(this.#draft(state).pays("faults").doubles(id), "fault", label("arrives and will again"));
-    }
+    for (const id of this.#parts.inFlight(state)) this.#delivery(state, id, emit);
+  }
+
+  #delivery(state: ArrayLike<number>, id: number, emit: Emit): void {
+    const message = this.#parts.steps.messages.valueOf(id);
+    const label = (what: string) => () => `${what}: ${this.#parts.described(message)}`;
+    emit(this.#draft(state).delivers(id), "free", label("arrives"));
+    if (message.kind === "reply") return;
+    const isUp = this.#parts.node(state, message.to).power === "up";
+    if (this.#parts.isOrphan(message))
+      emit(this.#draft(state).drops(id), "free", label("is lost after its asker has given up"));
+    else if (isUp && this.#parts.witness(state).faults > 0)
+      emit(this.#draft(state).pays("faults").doubles(id), "fault", label("arrives and will again"));
   }
 
   #wishes(state: ArrayLike<number>, emit: Emit): void {

@@ -32,6 +32,13 @@ export const modelWorlds: readonly ModelWorld[] = [
     bounds: { ...nothing, moves: 1, writes: 1, crashes: 1, failovers: 1 },
     start,
   },
+  { name: "two moves", bounds: { ...nothing, moves: 2 }, start },
+  {
+    name: "two moves, a crash, a fault, a failover, all else prompt",
+    bounds: { ...nothing, moves: 2, crashes: 1, faults: 1, failovers: 1 },
+    start,
+    prompt: true,
+  },
 ];
 
 /** What takes hours or much memory. */
@@ -44,7 +51,6 @@ export const deepWorlds: readonly ModelWorld[] = [
     lags: true,
   },
   { name: "a birth, two wishes", bounds: { ...nothing, moves: 2 }, start: "created" },
-  { name: "two moves", bounds: { ...nothing, moves: 2 }, start },
   { name: "two moves, a crash", bounds: { ...nothing, moves: 2, crashes: 1 }, start },
   { name: "two moves, a fault", bounds: { ...nothing, moves: 2, faults: 1 }, start },
   {
