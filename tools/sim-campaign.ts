@@ -20,6 +20,8 @@ npm run sim -- --seed N tells its story.
   --seeds N        how many (default: 500)
   --from S         the first (default: 1)
   --minutes M      how long wishes and faults go on in each, in simulated minutes (default: drawn)
+  --wish-every S, --fault-every S
+                   seconds between two wishes, and between two faults, on average (default: drawn)
   --nodes N, --datasets N, --calm
                    as of npm run sim
   --mutation NAME  with this deliberate mistake
@@ -32,6 +34,8 @@ const { values } = parseArgs({
     seeds: { type: "string", default: "500" },
     from: { type: "string", default: "1" },
     minutes: { type: "string" },
+    "wish-every": { type: "string" },
+    "fault-every": { type: "string" },
     nodes: { type: "string" },
     datasets: { type: "string" },
     calm: { type: "boolean", default: false },
@@ -53,6 +57,8 @@ function campaignOptions(): CampaignOptions {
   const limits = {
     calm: values.calm,
     ...(values.minutes === undefined ? {} : { minutes: Number(values.minutes) }),
+    ...(values["wish-every"] === undefined ? {} : { wishEveryMs: Number(values["wish-every"]) * 1000 }),
+    ...(values["fault-every"] === undefined ? {} : { faultEveryMs: Number(values["fault-every"]) * 1000 }),
     ...(values.nodes === undefined ? {} : { nodeCount: Number(values.nodes) }),
     ...(values.datasets === undefined ? {} : { datasetCount: Number(values.datasets) }),
   };

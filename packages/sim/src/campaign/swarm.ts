@@ -39,6 +39,9 @@ export interface SwarmLimits {
   readonly nodeCount?: number;
   readonly datasetCount?: number;
   readonly minutes?: number;
+  /** Time between two wishes of people, and between two faults, on average. */
+  readonly wishEveryMs?: number;
+  readonly faultEveryMs?: number;
   /** Leaves out faults and hurry: what an ordinary cluster goes through. */
   readonly calm?: boolean;
 }
@@ -94,8 +97,9 @@ export function drawSwarm(random: SeededRandom, limits: SwarmLimits = {}): Swarm
     ),
     graceMs: Math.round(random.between(20_000, 300_000)),
     writeEveryMs: random.between(200, 4_000) * hurry,
-    wishEveryMs: limits.calm === true ? 60_000 : random.between(1_000, 20_000) / hurry,
-    faultEveryMs: random.between(2_000, 30_000),
+    wishEveryMs:
+      limits.wishEveryMs ?? (limits.calm === true ? 60_000 : random.between(1_000, 20_000) / hurry),
+    faultEveryMs: limits.faultEveryMs ?? random.between(2_000, 30_000),
     faultLastsMs: random.chance(0.3) ? random.between(60_000, 300_000) : random.between(1_000, 45_000),
     faults: wipes ? [...faults, "wipe"] : faults,
     restores,
