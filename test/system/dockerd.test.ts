@@ -122,16 +122,18 @@ async function killings(t: TestContext, rig: Rig, a: DockerEngine, b: DockerEngi
     });
   }
 
-  await t.test("killed while it looks: the daemon asks again", async () => {
+  await t.test("killed while it looks: the daemon asks again, or its user does", async () => {
     for (const args of [
       ["volume", "ls", "--quiet"],
       ["volume", "inspect", "created"],
     ]) {
       const killed = a.plugin.process.stop("SIGKILL");
-      const answer = must(a, ...args);
+      const answer = a.ask(...args);
       await killed;
       await a.plugin.start();
-      assert.match(await answer, /created/);
+      // Where the call was under way, Docker repeats it without a name, and takes the answer for "not there".
+      const said = await answer;
+      assert.match(said.code === 0 ? said.stdout : await must(a, ...args), /created/);
     }
   });
 
