@@ -43,9 +43,11 @@ async function killedAt(
   step: string,
   path: string,
   body: object,
+  onAnswer: () => void = () => {},
 ): Promise<PluginReply> {
   const reached = line(plugin.process, step);
   const answer = persistently(plugin, path, body);
+  void answer.then(onAnswer);
   await reached;
   await plugin.process.stop("SIGKILL");
   await plugin.start();
@@ -56,12 +58,16 @@ async function leaseOf(rig: Rig, name: string): Promise<string | undefined> {
   return (await datasetNamed(rig, name))?.lease?.node_id;
 }
 
-/** A Docker whose containers have all ended but one that uses this volume. */
-async function serveDocker(t: TestContext, plugin: RunnablePlugin, running: string): Promise<void> {
+/** A Docker whose containers have all ended but those that use the volumes that run. */
+async function serveDocker(
+  t: TestContext,
+  plugin: RunnablePlugin,
+  runs: (volume: string) => boolean,
+): Promise<void> {
   const docker = createServer((request, response) => {
     const url = new URL(request.url ?? "", "http://docker");
     const { volume } = JSON.parse(url.searchParams.get("filters") ?? "{}") as { volume: string[] };
-    const State = volume.includes(running) ? "running" : "exited";
+    const State = volume.some(runs) ? "running" : "exited";
     response.end(JSON.stringify([{ Id: "c", State }]));
   });
   t.after(() => void docker.close());
@@ -139,12 +145,15 @@ test("the volume plugin is stopped, killed and started again", async (t) => {
       `killed at ${step}: the mount is done by the next, counts, and can be given back`,
       async (s) => {
         const name = `killed-${step}`;
-        // Only Docker can tell whether it has received an answer that was sent when the plugin was killed.
-        await serveDocker(s, b, "none");
+        // Only Docker can tell whether it has received an answer that was sent when the plugin was killed: if
+        // so, its container runs.
+        let answered = false;
+        await serveDocker(s, b, () => answered);
         await create(a, name);
         await writeFile(join(await mount(a, name, "writer"), "file"), name);
         await unmount(a, name, "writer");
-        const reply = await killedAt(b, step, "/VolumeDriver.Mount", { Name: name, ID: "reader" });
+        const request = { Name: name, ID: "reader" };
+        const reply = await killedAt(b, step, "/VolumeDriver.Mount", request, () => (answered = true));
         assert.equal(reply.status, 200, JSON.stringify(reply.body));
         assert.equal(await readFile(join(String(reply.body["Mountpoint"]), "file"), "utf8"), name);
         const lease = (await datasetNamed(rig, name))?.lease;
@@ -208,7 +217,7 @@ test("the volume plugin is stopped, killed and started again", async (t) => {
       for (const name of ["stopped", "running"]) await mount(a, name, "one");
       await call(a, "/VolumeDriver.Mount", { Name: "others", ID: "one" }, { headers: { host: "plugin" } });
       await a.process.stop("SIGKILL");
-      await serveDocker(s, a, "running");
+      await serveDocker(s, a, (volume) => volume === "running");
       await a.start();
       await untilFree(rig, "stopped");
       assert.equal(await leaseOf(rig, "running"), a.node.node);

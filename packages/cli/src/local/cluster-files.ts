@@ -1,6 +1,6 @@
-import { webcrypto } from "node:crypto";
+import { randomInt, webcrypto } from "node:crypto";
 import { access, mkdir, readFile, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import {
   authorityPaths,
@@ -215,30 +215,42 @@ key: user.key
   );
 }
 
+/** Below what Linux gives to outgoing connections, which would take a port while its service is restarted. */
+const choosablePorts = { from: 10_240, to: 32_768 };
+const choosingAttempts = 100;
+
 async function choosePorts(count: number, firstPort: number | undefined): Promise<Result<readonly number[]>> {
-  const servers = [];
-  const ports: number[] = [];
+  for (let attempt = 0; firstPort === undefined && attempt < choosingAttempts; attempt += 1) {
+    const first = randomInt(choosablePorts.from, choosablePorts.to - count);
+    if ((await firstTakenPort(first, count)) === undefined) return success(portsFrom(first, count));
+  }
+  const first = firstPort ?? choosablePorts.from;
+  const taken = await firstTakenPort(first, count);
+  if (taken === undefined) return success(portsFrom(first, count));
+  return failure(
+    "port-in-use",
+    `Port ${taken} of this machine is in use; the cluster needs ports ${first} to ${first + count - 1}.`,
+    "End what uses it, or choose other ports with --port.",
+  );
+}
+
+function portsFrom(first: number, count: number): readonly number[] {
+  return Array.from({ length: count }, (_, index) => first + index);
+}
+
+async function firstTakenPort(first: number, count: number): Promise<number | undefined> {
+  const servers: Server[] = [];
   try {
-    for (let index = 0; index < count; index += 1) {
-      const wanted = firstPort === undefined ? 0 : firstPort + index;
+    for (const port of portsFrom(first, count)) {
       const server = createServer();
-      servers.push(server);
-      await new Promise<void>((settle, fail) => {
-        server.once("error", fail);
-        server.listen(wanted, "127.0.0.1", settle);
+      const isFree = await new Promise<boolean>((settle) => {
+        server.once("error", () => settle(false));
+        server.listen(port, "127.0.0.1", () => settle(true));
       });
-      const address = server.address();
-      assert(address !== null && typeof address === "object", "a listening server has a port");
-      ports.push(address.port);
+      if (!isFree) return port;
+      servers.push(server);
     }
-    return success(ports);
-  } catch {
-    const taken = (firstPort ?? 0) + ports.length;
-    return failure(
-      "port-in-use",
-      `Port ${taken} of this machine is in use; the cluster needs ports ${firstPort} to ${(firstPort ?? 0) + count - 1}.`,
-      "End what uses it, or choose other ports with --port.",
-    );
+    return undefined;
   } finally {
     for (const server of servers) server.close();
   }
