@@ -6,16 +6,7 @@ import { startNodeAgent } from "@flocker/agent";
 import type { v2 } from "@flocker/api";
 import { openLocalClient, openLocalCluster, pollUntil, type LocalClient } from "@flocker/cli/local";
 import type { LocalCluster, RunnableNode } from "@flocker/cli/local";
-import {
-  assert,
-  failure,
-  ProblemError,
-  type DatasetId,
-  type Era,
-  type Log,
-  type PeerHandler,
-  type Result,
-} from "@flocker/core";
+import { assert, failure, need, type DatasetId, type Era, type Log, type PeerHandler } from "@flocker/core";
 import {
   dataChannelPeers,
   dataChannelServer,
@@ -40,11 +31,6 @@ const starting = failure("peer-busy", "The agent is being started.", "It is trie
 export interface Said {
   readonly event: string;
   readonly fields: Readonly<Record<string, unknown>>;
-}
-
-function need<Value>(result: Result<Value>): Value {
-  if (!result.ok) throw new ProblemError(result.problem);
-  return result.value;
 }
 
 /** One node: a virtual machine with its own pool, and outside of it the agent that runs commands in it. */

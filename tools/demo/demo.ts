@@ -15,7 +15,7 @@ import {
   type RunnableNode,
 } from "@flocker/cli/local";
 import type { v2 } from "@flocker/api";
-import { ProblemError, type Result } from "@flocker/core";
+import { need, ProblemError } from "@flocker/core";
 import { systemClock } from "@flocker/host";
 
 // The scripted tour (npm run demo): a database under write follows its configuration through three nodes, one
@@ -31,11 +31,6 @@ function say(text: string): void {
 function headline(text: string): void {
   const colour = process.stdout.hasColors?.() === true;
   console.log(`\n${colour ? styleText("bold", text) : text}`);
-}
-
-function need<Value>(result: Result<Value>): Value {
-  if (!result.ok) throw new ProblemError(result.problem);
-  return result.value;
 }
 
 /** The shop's process, and the orders that it has seen kept. */

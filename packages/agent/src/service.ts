@@ -1,9 +1,8 @@
-import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import {
+  assert,
   failure,
-  ProblemError,
-  success,
+  need,
   type AgentIdentity,
   type Backend,
   type Log,
@@ -12,19 +11,19 @@ import {
   type Result,
 } from "@flocker/core";
 import {
-  currentCredentials,
   dataChannelPeers,
   dataChannelServer,
-  loadCredentials,
+  loadServiceCredentials,
+  makeServiceFolder,
   openAgentStore,
   readEra,
-  renewableCredentials,
   systemClock,
   systemCommands,
   systemIds,
   systemRandom,
+  warnOfExpiry,
   wsLinkDialer,
-  type CredentialsSource,
+  type Credentials,
 } from "@flocker/host";
 import { openBtrfsBackend } from "./backends/btrfs/btrfs-backend.ts";
 import {
@@ -54,7 +53,10 @@ export interface AgentServiceOptions {
  */
 export async function startAgentService(options: AgentServiceOptions): Promise<AgentService> {
   const { log, version, configuration } = options;
-  const { credentials, node } = need(loadNodeCredentials(configuration.certificatesFolder, log));
+  const credentials = need(loadServiceCredentials(configuration.certificatesFolder, "node", "node", log));
+  const { role } = credentials();
+  assert(role.role === "node", "credentials of another role are refused");
+  const { node } = role;
   const era = need(readEra());
   const stack = new AsyncDisposableStack();
   try {
@@ -67,35 +69,9 @@ export async function startAgentService(options: AgentServiceOptions): Promise<A
   }
 }
 
-function need<Value>(result: Result<Value>): Value {
-  if (!result.ok) throw new ProblemError(result.problem);
-  return result.value;
-}
-
-function loadNodeCredentials(
-  folder: string,
-  log: Log,
-): Result<{ credentials: CredentialsSource; node: NodeId }> {
-  const files = {
-    clusterCertificateFile: resolve(folder, "cluster.crt"),
-    certificateFile: resolve(folder, "node.crt"),
-    keyFile: resolve(folder, "node.key"),
-  };
-  const loaded = loadCredentials(files);
-  if (!loaded.ok) return loaded;
-  const { role, commonName } = loaded.value;
-  if (role.role === "node")
-    return success({ credentials: renewableCredentials(loaded.value, files, log), node: role.node });
-  return failure(
-    "certificate-role",
-    `The certificate in ${folder} is of ${commonName}, not of a node.`,
-    "Put a certificate made by `flocker ca node` there as node.crt and node.key.",
-  );
-}
-
 interface Parts extends AgentServiceOptions {
   readonly node: NodeId;
-  readonly credentials: CredentialsSource;
+  readonly credentials: () => Credentials;
   readonly era: AgentIdentity["era"];
 }
 
@@ -106,7 +82,7 @@ interface Parts extends AgentServiceOptions {
 async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<number> {
   const { configuration, log, node, credentials } = parts;
   const { dataChannel, controlService } = configuration;
-  await makeFolder(configuration.stateFolder);
+  await makeServiceFolder(configuration.stateFolder, "state-directory in agent.yml");
   const store = need(openAgentStore(resolve(configuration.stateFolder, "agent.sqlite")));
   stack.defer(() => store.close());
   const system = { clock: systemClock, ids: systemIds, log };
@@ -152,7 +128,7 @@ async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<num
   );
   handlePeer = agent.handlePeer;
   stack.defer(() => agent.stop());
-  warnOfExpiry(currentCredentials(credentials).notAfter, log);
+  warnOfExpiry(credentials(), log);
   return server.port;
 }
 
@@ -176,21 +152,3 @@ const starting = failure(
   "The other node's agent is being started.",
   "It is tried again by itself.",
 );
-const dayMs = 86_400_000;
-
-function warnOfExpiry(notAfter: number, log: Log): void {
-  const daysLeft = Math.floor((notAfter - systemClock.now()) / dayMs);
-  const remedy = "Renew it with flocker ca renew and put the new files in its place; no restart is needed.";
-  if (daysLeft < 30) log.write("warn", "certificate-expires-soon", { daysLeft, remedy });
-}
-
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    const message = `Making the state folder ${path} failed: ${reason}.`;
-    const remedy = "Name a folder that this process may write as state-directory in agent.yml.";
-    throw new ProblemError(failure("file-unreadable", message, remedy).problem, { cause: error });
-  }
-}

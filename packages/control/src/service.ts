@@ -1,22 +1,12 @@
-import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
-import {
-  failure,
-  ProblemError,
-  success,
-  type Clock,
-  type Log,
-  type Milliseconds,
-  type Result,
-} from "@flocker/core";
+import { need, type Clock, type Log } from "@flocker/core";
 import {
   acceptLinks,
-  currentCredentials,
-  loadCredentials,
-  renewableCredentials,
+  loadServiceCredentials,
+  makeServiceFolder,
   systemClock,
   systemIds,
-  type CredentialsSource,
+  warnOfExpiry,
 } from "@flocker/host";
 import { AgentHub } from "./agents/hub.ts";
 import type { ClusterCore } from "./cluster/cluster-core.ts";
@@ -38,7 +28,6 @@ export interface ControlServiceOptions {
   readonly version: string;
 }
 
-const dayMs = 86_400_000;
 const reloadIntervalMs = 5_000;
 
 /**
@@ -63,8 +52,10 @@ async function startOver(
   options: ControlServiceOptions,
 ): Promise<{ apiPort: number; agentPort: number }> {
   const { configuration, log, version } = options;
-  const credentials = need(loadControlCredentials(configuration.certificatesFolder, log));
-  await makeFolder(configuration.dataFolder);
+  const credentials = need(
+    loadServiceCredentials(configuration.certificatesFolder, "control-service", "control", log),
+  );
+  await makeServiceFolder(configuration.dataFolder, "data-directory in control.yml");
   const system = { clock: systemClock, ids: systemIds, log };
   const store = need(openSqliteStore(resolve(configuration.dataFolder, "configuration.sqlite"), system));
   stack.defer(() => store.close());
@@ -105,7 +96,7 @@ async function startOver(
     stopping.abort();
     await Promise.all(running);
   });
-  warnOfExpiry(currentCredentials(credentials).notAfter, log);
+  warnOfExpiry(credentials(), log);
   return { apiPort: api.port, agentPort: links.port };
 }
 
@@ -136,46 +127,7 @@ async function reloadCertificates(
   }
 }
 
-function need<Value>(result: Result<Value>): Value {
-  if (!result.ok) throw new ProblemError(result.problem);
-  return result.value;
-}
-
-function loadControlCredentials(folder: string, log: Log): Result<CredentialsSource> {
-  const files = {
-    clusterCertificateFile: resolve(folder, "cluster.crt"),
-    certificateFile: resolve(folder, "control-service.crt"),
-    keyFile: resolve(folder, "control-service.key"),
-  };
-  const loaded = loadCredentials(files);
-  if (!loaded.ok) return loaded;
-  const { role, commonName } = loaded.value;
-  if (role.role === "control") return success(renewableCredentials(loaded.value, files, log));
-  return failure(
-    "certificate-role",
-    `The certificate in ${folder} is of ${commonName}, not of the control service.`,
-    "Put a certificate made by `flocker ca control` there as control-service.crt and control-service.key.",
-  );
-}
-
 /** An IPv4 address that a socket for both families shows in IPv6 form, as people and /v1 clients know it. */
 function plainAddress(address: string): string {
   return address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
-}
-
-function warnOfExpiry(notAfter: Milliseconds, log: Log): void {
-  const daysLeft = Math.floor((notAfter - systemClock.now()) / dayMs);
-  const remedy = "Renew it with flocker ca renew and put the new files in its place; no restart is needed.";
-  if (daysLeft < 30) log.write("warn", "certificate-expires-soon", { daysLeft, remedy });
-}
-
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    const message = `Making the data folder ${path} failed: ${reason}.`;
-    const remedy = "Name a folder that this process may write as data-directory in control.yml.";
-    throw new ProblemError(failure("file-unreadable", message, remedy).problem, { cause: error });
-  }
 }

@@ -1,6 +1,7 @@
 import { readEvents, v2Streams, type v2 } from "@flocker/api";
 import {
   failure,
+  need,
   ProblemError,
   success,
   type Clock,
@@ -262,11 +263,6 @@ async function* toldOfBeginning(
     begun = true;
     yield piece;
   }
-}
-
-function need<Value>(result: Result<Value>): Value {
-  if (!result.ok) throw new ProblemError(result.problem);
-  return result.value;
 }
 
 function refused(status: number): Problem {

@@ -1,15 +1,13 @@
 import { resolve } from "node:path";
 import { createClient, v2Endpoints } from "@flocker/api";
-import { failure, ProblemError, success, type Clock, type Era, type Log, type Result } from "@flocker/core";
+import { need, type Clock, type Era, type Log, type Result } from "@flocker/core";
 import {
   createHttpsClient,
-  loadCredentials,
+  loadServiceCredentials,
   openAgentStore,
   readEra,
-  renewableCredentials,
   systemClock,
   systemRandom,
-  type CredentialsSource,
   type HttpsClient,
   type OpenAgentStore,
 } from "@flocker/host";
@@ -51,7 +49,7 @@ export async function startDockerPlugin(options: DockerPluginOptions): Promise<A
   const { configuration, log } = options;
   const stack = new AsyncDisposableStack();
   try {
-    const credentials = need(loadPluginCredentials(configuration.certificatesFolder, log));
+    const credentials = need(loadServiceCredentials(configuration.certificatesFolder, "plugin", "user", log));
     const era = need(readEra());
     const store = need(openAgentStore(resolve(configuration.stateFolder, "plugin.sqlite"), "Docker plugin"));
     stack.defer(() => store.close());
@@ -175,26 +173,4 @@ function forgetEarlierBoots(ledger: MountLedger, { log, era }: Parts): void {
 
 function askDocker(volume: string, { dockerSocket }: PluginConfiguration): Promise<Result<number>> {
   return containersUsing(volume, { socketPath: dockerSocket, timeoutMs: dockerTimeoutMs });
-}
-
-function loadPluginCredentials(folder: string, log: Log): Result<CredentialsSource> {
-  const files = {
-    clusterCertificateFile: resolve(folder, "cluster.crt"),
-    certificateFile: resolve(folder, "plugin.crt"),
-    keyFile: resolve(folder, "plugin.key"),
-  };
-  const loaded = loadCredentials(files);
-  if (!loaded.ok) return loaded;
-  const { role, commonName } = loaded.value;
-  if (role.role === "user") return success(renewableCredentials(loaded.value, files, log));
-  return failure(
-    "certificate-role",
-    `The certificate in ${folder} is of ${commonName}, not of a user.`,
-    "Put a certificate made by `flocker ca user plugin` there as plugin.crt and plugin.key.",
-  );
-}
-
-function need<Value>(result: Result<Value>): Value {
-  if (!result.ok) throw new ProblemError(result.problem);
-  return result.value;
 }

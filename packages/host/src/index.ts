@@ -14,6 +14,7 @@ export * from "./revocations.ts";
 export { closest } from "./schema-mistakes.ts";
 export type { Mistake } from "./schema-mistakes.ts";
 export * from "./service.ts";
+export * from "./service-start.ts";
 export * from "./tls-problem.ts";
 export { dataChannelPeers } from "./data-channel/peers.ts";
 export type { DataChannelPeersOptions } from "./data-channel/peers.ts";

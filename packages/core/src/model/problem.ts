@@ -102,3 +102,9 @@ export class ProblemError extends Error {
     this.problem = problem;
   }
 }
+
+/** The value of a result; throws a ProblemError where there is none, for callers that can only throw. */
+export function need<Value>(result: Result<Value>): Value {
+  if (!result.ok) throw new ProblemError(result.problem);
+  return result.value;
+}
