@@ -14,6 +14,10 @@ const conditioned = !source || process.execArgv.includes("--conditions=source");
 
 const flags = source ? ["--conditions=source"] : [];
 
+// Keeps the nursery small; src/local/local-cluster.ts says why. In a process that runs it can only be kept
+// from growing.
+require("node:v8").setFlagsFromString("--semi-space-growth-factor=1");
+
 if (newEnough && conditioned) {
   void import(require("node:url").pathToFileURL(entry).href);
 } else if (newEnough) {

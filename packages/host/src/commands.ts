@@ -15,6 +15,10 @@ import type {
 
 const outputLimitBytes = 2 ** 20;
 const tailBytes = 4096;
+/**
+ * So much may wait for a program to read it: what waits goes out in one piece, which costs less than many.
+ */
+const inputQueueBytes = 512 * 1024;
 /** How long a program may tidy up after SIGTERM, before SIGKILL. */
 const termGraceMs = 2000;
 /** How long we wait for what comes at once: the death after SIGKILL, the end of the output after the exit. */
@@ -197,7 +201,7 @@ async function pump(source: ByteStream, sink: Writable): Promise<void> {
       sink.end();
       return;
     }
-    if (sink.write(next.value)) continue;
+    if (sink.write(next.value) || sink.writableLength < inputQueueBytes) continue;
     const drained = new Promise<void>((resolve) => sink.once("drain", () => resolve()));
     if ((await unlessClosed(drained)) === closedMark) break;
   }

@@ -70,6 +70,13 @@ export function flockerCommand(): readonly string[] {
   return [
     process.execPath,
     ...process.execArgv.filter((argument) => argument.startsWith("--conditions")),
+    smallNursery,
     main,
   ];
 }
+
+/**
+ * A transfer makes few objects, and much memory outside of the heap that hangs on them: a nursery that stays
+ * small is swept often, which keeps an agent small whatever it sends. The launcher does the same.
+ */
+const smallNursery = "--max-semi-space-size=1";

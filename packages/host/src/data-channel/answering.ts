@@ -87,7 +87,7 @@ class AnsweredExchange implements RunningExchange {
         return this.#body.push(frame.bytes);
       case "end":
         if (this.#stage !== "body") return this.#unexpected(frame);
-        return this.#end(frame.bodyBytes, frame.sha256);
+        return this.#end(frame.bodyBytes, frame.checksum);
       case "failed":
         if (this.#stage !== "body") return this.#unexpected(frame);
         return this.#senderFailed(parseProblem(frame.value));
@@ -108,9 +108,9 @@ class AnsweredExchange implements RunningExchange {
     if (header.value.request.kind === "receive") void this.#handle(header.value.request);
   }
 
-  #end(bodyBytes: number, sha256: Uint8Array): void {
+  #end(bodyBytes: number, checksum: number): void {
     this.#stage = "ended";
-    const problem = this.#body.end(bodyBytes, sha256);
+    const problem = this.#body.end(bodyBytes, checksum);
     if (this.#request === null || this.#request.kind === "receive") {
       // The handler learns of a problem from its iteration, and its answer carries it back.
       return;

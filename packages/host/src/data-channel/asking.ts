@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
+import { crc32 } from "node:zlib";
 import { ProblemError, assert } from "@flocker/core";
 import type {
   Abort,
@@ -124,13 +124,13 @@ class AskedExchange {
 
   async #sendBody(): Promise<void> {
     const { body, limit, onProgress } = this.#options.body;
-    const hash = createHash("sha256");
+    let checksum = 0;
     const pieceBytes = limit?.pieceBytes ?? maximumBodyFrameBytes;
     while (!this.#over.signal.aborted) {
       const chunk = await this.#orOver(body.next());
       if (chunk === over) return;
       if (chunk === undefined) {
-        void this.#connection.send(endFrame(this.#sentBytes, hash.digest()));
+        void this.#connection.send(endFrame(this.#sentBytes, checksum));
         if (this.#sentBytes > 0) onProgress?.(this.#sentBytes);
         return;
       }
@@ -139,7 +139,7 @@ class AskedExchange {
         const promised = limit?.take(piece.length, this.#over.signal);
         if (promised !== undefined) await promised;
         if (this.#over.signal.aborted) return;
-        hash.update(piece);
+        checksum = crc32(piece, checksum);
         const room = this.#connection.send(bodyFrameHead(piece.length), piece);
         if (room !== undefined) await room;
         this.#progress(piece.length);

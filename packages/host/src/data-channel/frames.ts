@@ -27,14 +27,13 @@ export const maximumReplyBytes: number = 4 * 1024 * 1024;
 export type Frame =
   | { readonly type: "request" | "reply" | "failed"; readonly value: unknown }
   | { readonly type: "body"; readonly bytes: Uint8Array }
-  | { readonly type: "end"; readonly bodyBytes: number; readonly sha256: Uint8Array }
+  | { readonly type: "end"; readonly bodyBytes: number; readonly checksum: number }
   | { readonly type: "keep-alive" };
 
 type FrameType = Frame["type"];
 
 const frameHeadBytes = 5;
-const sha256Bytes = 32;
-const endBytes = 8 + sha256Bytes;
+const endBytes = 8 + 4;
 
 const layouts: Readonly<
   Record<FrameType, { readonly number: number; readonly minimum: number; readonly maximum: number }>
@@ -63,12 +62,12 @@ export function jsonFrame(type: "request" | "reply" | "failed", value: unknown):
   return Buffer.concat([frameHead(type, payload.length), payload]);
 }
 
-/** The frame that ends a body: how many bytes it had, and their SHA-256. */
-export function endFrame(bodyBytes: number, sha256: Uint8Array): Uint8Array {
+/** The frame that ends a body: how many bytes it had, and their CRC-32. */
+export function endFrame(bodyBytes: number, checksum: number): Uint8Array {
   const frame = Buffer.allocUnsafe(frameHeadBytes + endBytes);
   frame.set(frameHead("end", endBytes), 0);
   frame.writeBigUInt64BE(BigInt(bodyBytes), frameHeadBytes);
-  frame.set(sha256, frameHeadBytes + 8);
+  frame.writeUInt32BE(checksum, frameHeadBytes + 8);
   return frame;
 }
 
@@ -162,7 +161,7 @@ export class FrameParser {
       const bodyBytes = payload.readBigUInt64BE(0);
       if (bodyBytes > BigInt(Number.MAX_SAFE_INTEGER))
         return this.#fail("an end frame counts too many bytes");
-      frames.push({ type, bodyBytes: Number(bodyBytes), sha256: payload.subarray(8) });
+      frames.push({ type, bodyBytes: Number(bodyBytes), checksum: payload.readUInt32BE(8) });
     } else if (type === "request" || type === "reply" || type === "failed") {
       try {
         const text = new TextDecoder("utf-8", { fatal: true }).decode(payload);
