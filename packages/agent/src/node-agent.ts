@@ -26,6 +26,7 @@ import {
   type PeerRequest,
   type Problem,
   type Random,
+  transferOverBudget,
   type Result,
 } from "@flocker/core";
 import { performAction, serveRequest, type ActionPorts } from "./actions.ts";
@@ -169,6 +170,14 @@ class Shell {
         return this.#run(this.#perform(effect));
       case "serve":
         return this.#run(this.#serve(effect));
+      case "handed-over": {
+        const { dataset, predictedMs, actualMs } = effect;
+        return this.#ports.log.write("info", "handoff-done", {
+          dataset,
+          predictedMs,
+          actualMs: Math.round(actualMs),
+        });
+      }
       case "reply":
         this.#pending.get(effect.id)?.answer(effect.result);
         this.#pending.delete(effect.id);
@@ -183,18 +192,27 @@ class Shell {
   }
 
   async #perform(effect: Extract<AgentEffect, { kind: "perform" }>): Promise<void> {
-    const { dataset, action } = effect;
+    const { dataset, action, timeoutMs } = effect;
     const { clock, log } = this.#ports;
     const since = clock.monotonic();
     let progressedAt = since;
-    const result = await performAction(this.#ports, dataset, action, {
-      abort: this.#stopping.signal,
+    const over = new AbortController();
+    const late = new AbortController();
+    if (timeoutMs !== undefined)
+      void clock.sleep(timeoutMs, over.signal).then(() => {
+        if (!over.signal.aborted) late.abort();
+      });
+    const ended = await performAction(this.#ports, dataset, action, {
+      abort: AbortSignal.any([this.#stopping.signal, late.signal]),
       onProgress: (doneBytes, totalBytes) => {
         if (clock.monotonic() - progressedAt < progressIntervalMs) return;
         progressedAt = clock.monotonic();
         this.#happened({ kind: "progressed", dataset, doneBytes, totalBytes });
       },
     });
+    over.abort();
+    const isLate = timeoutMs !== undefined && late.signal.aborted && !ended.ok;
+    const result = isLate ? { ok: false as const, problem: transferOverBudget(timeoutMs) } : ended;
     const fields = { dataset, action: action.do, durationMs: Math.round(clock.monotonic() - since) };
     if (result.ok) log.write("info", "action-done", fields);
     else log.write("warn", "action-failed", { ...fields, ...result.problem });

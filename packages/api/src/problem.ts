@@ -95,6 +95,7 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   "resume-token-dead": { status: 503, title: "An interrupted transfer cannot go on" },
   "not-supported": { status: 409, title: "This is not supported here" },
   "command-failed": { status: 500, title: "A command failed" },
+  "downtime-over-budget": { status: 409, title: "A handoff would take too long" },
   "deadline-exceeded": { status: 504, title: "It took too long" },
   "control-unreachable": { status: 503, title: "The control service cannot be reached" },
   "wait-timeout": { status: 504, title: "What was waited for did not happen in time" },

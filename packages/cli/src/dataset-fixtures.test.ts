@@ -43,7 +43,14 @@ export function datasetOf(parts: DatasetParts = {}): v2.Dataset {
   return {
     dataset_id: id,
     name,
-    desired: { primary, maximum_size: maximumSize, metadata, deletion: null, revision },
+    desired: {
+      primary,
+      maximum_size: maximumSize,
+      maximum_downtime_ms: null,
+      metadata,
+      deletion: null,
+      revision,
+    },
     actual: [actualOn(primary)],
     ownership: {
       epoch: { term: 1, step: 0 },

@@ -79,6 +79,7 @@ const exitCodeOf: Readonly<Record<ProblemCode, ExitCode>> = {
   "resume-token-dead": exitCodes.failed,
   "not-supported": exitCodes.refused,
   "command-failed": exitCodes.failed,
+  "downtime-over-budget": exitCodes.refused,
   "deadline-exceeded": exitCodes.timedOut,
   "control-unreachable": exitCodes.unreachable,
   "wait-timeout": exitCodes.timedOut,

@@ -16,6 +16,8 @@ const remedies: Readonly<Record<ReasonCode, string | null>> = {
   "busy-mount": "stop the program that uses it",
   "peer-unreachable": "bring the other node's agent back, and check the network between the two",
   "peer-refused": "look at the dataset's reasons on the other node",
+  "downtime-over-budget":
+    "let programs write less for a while, or allow more with flocker move --max-downtime",
   "no-space": "free or add space on the target, or choose another",
   "storage-unreadable": "put the storage right; until then the copy is left alone",
   "command-failed": "cure what the message names; it is tried again by itself",

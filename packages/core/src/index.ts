@@ -16,6 +16,7 @@ export { backoffMs, longestDialDelayMs } from "./loop/backoff.ts";
 export * from "./loop/machine.ts";
 export * from "./loop/state.ts";
 export * from "./plan/lane-input.ts";
+export { transferOverBudget } from "./plan/handoff-prediction.ts";
 export { failOver } from "./plan/failover.ts";
 export { planDataset, snapshotNamePrefix } from "./plan/lane-plan.ts";
 export { agentRules, type AgentRules } from "./plan/rules.ts";

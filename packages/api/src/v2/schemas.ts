@@ -24,6 +24,14 @@ const maximumSize = Type.Unsafe<number | null>({
   multipleOf: maximumSizeMultiple,
   description: "Bytes; null for no limit.",
 });
+const maximumDowntimeMs = Type.Unsafe<number | null>({
+  type: ["integer", "null"],
+  minimum: 1,
+  maximum: Number.MAX_SAFE_INTEGER,
+  description:
+    "A move that would keep it unmounted for longer is not finished, and the dataset stays in service where it is; " +
+    "null for no limit.",
+});
 const metadataKey = "^[\\s\\S]{1,256}$";
 const metadata = Type.Record(Type.String({ pattern: metadataKey }), Type.String({ maxLength: 256 }), {
   maxProperties: 16,
@@ -53,6 +61,9 @@ export const Desired = Type.Object(
   {
     primary: uuid("The node that should hold the primary copy."),
     maximum_size: nullable(bytes("Bytes; null for no limit.")),
+    maximum_downtime_ms: nullable(
+      Type.Integer({ description: "How long a move may keep it unmounted; null for as long as it takes." }),
+    ),
     metadata: Type.Record(Type.String(), Type.String()),
     deletion: nullable(Deletion),
     revision: Type.Integer({ description: "The revision of the last commit that changed this dataset." }),
@@ -204,6 +215,7 @@ export const NewDataset = Type.Object(
     ),
     primary: uuid("The node that should hold it."),
     maximum_size: Type.Optional(maximumSize),
+    maximum_downtime_ms: Type.Optional(maximumDowntimeMs),
     metadata: Type.Optional(metadata),
   },
   { $id: "NewDataset", additionalProperties: false },
@@ -222,6 +234,7 @@ export const DatasetPatch = Type.Object(
     ),
     primary: Type.Optional(uuid("Where it should move.")),
     maximum_size: Type.Optional(maximumSize),
+    maximum_downtime_ms: Type.Optional(maximumDowntimeMs),
     metadata: Type.Optional(
       Type.Record(
         Type.String({ pattern: metadataKey }),

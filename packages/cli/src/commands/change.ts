@@ -1,5 +1,6 @@
 import { answerResult, v2 } from "@flocker/api";
 import { failure, formatSize, parseSizeBytes, success, type Result } from "@flocker/core";
+import { parseDurationMs } from "@flocker/host";
 import { InvalidArgumentError, type Command } from "commander";
 import { examples, newCommand, type CommandLine } from "../command-line.ts";
 import { performConnected, withConnectionOptions, type ClusterClient } from "../connection.ts";
@@ -61,24 +62,36 @@ export function createCommand(cli: CommandLine): Command {
   );
 }
 
+interface MoveOptions extends WaitingOptions {
+  readonly maxDowntime?: number | null;
+}
+
 /** `flocker move` */
 export function moveCommand(cli: CommandLine): Command {
   const command = newCommand("move", "move a dataset to another node")
     .alias("mv")
     .argument("<dataset>", "its name, id, or the beginning of its id")
     .argument("<node>", "the node's name, uuid, or the beginning of one")
+    .option(
+      "--max-downtime <time>",
+      "how long it may be unmounted: 2s, 500ms; none for as long as it takes",
+      parseDowntime,
+    )
     .addHelpText(
       "after",
       `
 Where the backend can take snapshots of a copy in use, the dataset stays in service while its data is copied,
-and is unmounted only for the last difference.
+and is unmounted only for the last difference. A handoff that would take longer than --max-downtime is not
+begun, or given up, and tried again later; the dataset is served where it is meanwhile. The limit stays with
+the dataset for its next moves.
 ${examples(
   ["flocker move pg1 node-b", "return when the wish is durable"],
   ["flocker move pg1 node-b --wait", "return when it is mounted there, showing the progress"],
+  ["flocker move pg1 node-b --max-downtime 2s", "interrupt its service for two seconds at most"],
 )}`,
     );
   return withConnectionOptions(withWaitOptions(command)).action(
-    (word: string, node: string, options: WaitingOptions) =>
+    (word: string, node: string, options: MoveOptions) =>
       performConnected(cli, options, async (client) => {
         const nodes = await readNodes(client);
         if (!nodes.ok) return nodes;
@@ -86,7 +99,10 @@ ${examples(
         if (!primary.ok) return primary;
         const where = nodes.value.nameOf(primary.value);
         return change(cli, client, word, options, {
-          body: { primary: primary.value },
+          body: {
+            primary: primary.value,
+            ...(options.maxDowntime === undefined ? {} : { maximum_downtime_ms: options.maxDowntime }),
+          },
           tell: (before) => {
             const from = before.desired?.primary ?? primary.value;
             return from === primary.value
@@ -285,6 +301,14 @@ function chooseNode(nodes: Nodes, word: string | undefined): Result<string> {
       : `Name one with --node. The nodes are: ${names}.`,
     "node",
   );
+}
+
+function parseDowntime(text: string): number | null {
+  if (["none", "unlimited"].includes(text.toLowerCase())) return null;
+  const timeMs = parseDurationMs(text);
+  if (timeMs === undefined || timeMs < 1)
+    throw new InvalidArgumentError("Write a time such as 2s or 500ms, or none for as long as it takes.");
+  return timeMs;
 }
 
 /** A size as the API takes it: rounded up to its multiple, and null for no limit. */

@@ -16,6 +16,8 @@ export function showLines(cli: CommandLine, dataset: v2.Dataset, nodes: Nodes): 
   ];
   if (desired !== null) {
     facts.push(["Belongs on", nodes.nameOf(desired.primary)]);
+    if (desired.maximum_downtime_ms !== null)
+      facts.push(["Maximum downtime", `${desired.maximum_downtime_ms / 1000} s`]);
     facts.push(["Maximum size", desired.maximum_size === null ? "no limit" : sizeText(desired.maximum_size)]);
     const metadata = Object.entries(desired.metadata).filter(([key]) => key !== "name");
     for (const [key, value] of metadata) facts.push(["Metadata", `${key}=${value}`]);

@@ -67,12 +67,16 @@ export interface NewDataset {
   readonly primary: NodeId;
   readonly maximumSizeBytes: number | null;
   readonly metadata: Readonly<Record<string, string>>;
+  /** How long a handoff may take; absent: as long as it does. */
+  readonly maximumDowntimeMs?: Milliseconds;
 }
 
 /** What of a dataset is to change; what is absent stays. */
 export interface DatasetUpdate {
   readonly primary?: NodeId;
   readonly maximumSizeBytes?: number | null;
+  /** Null takes the limit away. */
+  readonly maximumDowntimeMs?: Milliseconds | null;
   readonly metadata?: Readonly<Record<string, string>>;
 }
 

@@ -1,4 +1,4 @@
-import { failure, formatSize } from "@flocker/core";
+import { failure, formatSize, type Milliseconds } from "@flocker/core";
 
 // The original's limits, which its clients know. They hold for /v1 and /v2 alike.
 
@@ -8,6 +8,20 @@ const keysMaximum = 16;
 const charactersMaximum = 256;
 
 type Refusal = ReturnType<typeof failure> | undefined;
+
+/**
+ * A budget below what a handoff takes is allowed: the reason then tells. One of no time at all is a mistake.
+ */
+export function checkDowntime(maximumDowntimeMs: Milliseconds | null, doing: string): Refusal {
+  if (maximumDowntimeMs === null || (Number.isSafeInteger(maximumDowntimeMs) && maximumDowntimeMs >= 1))
+    return undefined;
+  return failure(
+    "bad-request",
+    `${doing}: the maximum downtime ${maximumDowntimeMs} is not a whole number of milliseconds from 1 on.`,
+    "Give a time such as 2000, or null for no limit.",
+    "maximumDowntimeMs",
+  );
+}
 
 /** `size-out-of-range` unless it is null, or at least 64 MiB and whole kibibytes. */
 export function checkSize(maximumSizeBytes: number | null, doing: string): Refusal {

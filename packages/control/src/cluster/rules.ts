@@ -14,7 +14,7 @@ import type { Change } from "../store/store.ts";
 import type { Caller, DatasetUpdate, NewDataset } from "./cluster.ts";
 import { checkUnused } from "./container-use.ts";
 import type { ContainerTable } from "./container-table.ts";
-import { checkMetadata, checkSize } from "./limits.ts";
+import { checkDowntime, checkMetadata, checkSize } from "./limits.ts";
 import { didYouMean, nearCandidates } from "./near.ts";
 
 /** What the rules look at: the configuration as it is, and the nodes that were ever seen. */
@@ -42,17 +42,19 @@ export function decideCreate(
   context: { readonly view: RulesView; readonly caller: Caller; readonly birth: Ownership },
 ): Decided {
   const { view, caller, birth } = context;
-  const { dataset, primary, maximumSizeBytes, metadata } = request;
+  const { dataset, primary, maximumSizeBytes, metadata, maximumDowntimeMs = null } = request;
   const doing = "Creating a dataset";
   const problem =
     checkRevision(view, caller, doing) ??
     checkId(dataset, view) ??
     checkNode(primary, { view, caller, doing, field: "primary" }) ??
     checkSize(maximumSizeBytes, doing) ??
+    checkDowntime(maximumDowntimeMs, doing) ??
     checkMetadata(metadata, doing) ??
     checkName(dataset, { metadata, view, caller, doing });
   if (problem !== undefined) return problem;
-  const value = { dataset, primary, maximumSizeBytes, metadata, deletion: null, revision: 0 };
+  const plain = { dataset, primary, maximumSizeBytes, metadata, deletion: null, revision: 0 };
+  const value = withDowntime(plain, maximumDowntimeMs);
   return success<readonly Change[]>([{ kind: "put-dataset", value, birth }]);
 }
 
@@ -75,6 +77,8 @@ export function decideUpdate(
   const primary = update.primary ?? before.primary;
   const maximumSizeBytes =
     update.maximumSizeBytes === undefined ? before.maximumSizeBytes : update.maximumSizeBytes;
+  const maximumDowntimeMs =
+    update.maximumDowntimeMs === undefined ? (before.maximumDowntimeMs ?? null) : update.maximumDowntimeMs;
   const metadata = update.metadata ?? before.metadata;
   const isRenamed = datasetName({ metadata }) !== datasetName(before);
   // What stays is not judged again: it may come from times with other rules, or from /v1.
@@ -84,15 +88,26 @@ export function decideUpdate(
       : (checkNode(primary, { view, caller, doing, field: "primary" }) ??
         checkUnused(dataset, view.containers, doing))) ??
     (maximumSizeBytes === before.maximumSizeBytes ? undefined : checkSize(maximumSizeBytes, doing)) ??
+    checkDowntime(maximumDowntimeMs, doing) ??
     (update.metadata === undefined ? undefined : checkMetadata(metadata, doing)) ??
     (isRenamed ? checkName(dataset, { metadata, view, caller, doing }) : undefined);
   if (problem !== undefined) return problem;
   const isSame =
     primary === before.primary &&
     maximumSizeBytes === before.maximumSizeBytes &&
+    maximumDowntimeMs === (before.maximumDowntimeMs ?? null) &&
     isSameMetadata(metadata, before.metadata);
   if (isSame) return nothing;
-  return put({ ...before, primary, maximumSizeBytes, metadata });
+  const { deletion, revision } = before;
+  const value = { dataset, primary, maximumSizeBytes, metadata, deletion, revision };
+  return put(withDowntime(value, maximumDowntimeMs));
+}
+
+function withDowntime(
+  value: Omit<DatasetConfiguration, "maximumDowntimeMs">,
+  maximumDowntimeMs: Milliseconds | null,
+): DatasetConfiguration {
+  return maximumDowntimeMs === null ? value : { ...value, maximumDowntimeMs };
 }
 
 /** Deleting what is deleted already is no error. */

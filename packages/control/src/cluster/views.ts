@@ -61,6 +61,9 @@ export function sliceDataset(
             primary: configuration.primary,
             maximumSizeBytes: configuration.maximumSizeBytes,
             deletion: configuration.deletion,
+            ...(configuration.maximumDowntimeMs === undefined
+              ? {}
+              : { maximumDowntimeMs: configuration.maximumDowntimeMs }),
           },
     ownership,
     conflict: conflict !== null,

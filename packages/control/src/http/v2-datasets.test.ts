@@ -22,6 +22,7 @@ test("a dataset is created, shown, changed, deleted and brought back", async () 
       name: "db",
       primary: nodeA,
       maximum_size: 67_108_864,
+      maximum_downtime_ms: 2_000,
       metadata: { a: "1" },
     },
   });
@@ -34,6 +35,7 @@ test("a dataset is created, shown, changed, deleted and brought back", async () 
     desired: {
       primary: nodeA,
       maximum_size: 67_108_864,
+      maximum_downtime_ms: 2_000,
       metadata: { a: "1", name: "db" },
       deletion: null,
       revision: 1,
@@ -57,11 +59,17 @@ test("a dataset is created, shown, changed, deleted and brought back", async () 
 
   const moved = await client.updateDataset({
     params: { dataset_id: id1 },
-    body: { primary: nodeB, maximum_size: null },
+    body: { primary: nodeB, maximum_size: null, maximum_downtime_ms: null },
   });
   assert.deepEqual(moved.body, {
     ...expected,
-    desired: { ...expected.desired, primary: nodeB, maximum_size: null, revision: 2 },
+    desired: {
+      ...expected.desired,
+      primary: nodeB,
+      maximum_size: null,
+      maximum_downtime_ms: null,
+      revision: 2,
+    },
   });
   const renamed = await client.updateDataset({
     params: { dataset_id: id1 },
@@ -100,6 +108,11 @@ test("what is wrong with a request is told by code, field and each fault's place
     400,
     "bad-request",
     "maximum_size",
+  ]);
+  assert.deepEqual(refusal(await create({ primary: nodeA, maximum_downtime_ms: 0 })), [
+    400,
+    "bad-request",
+    "maximum_downtime_ms",
   ]);
   assert.deepEqual(refusal(await create({ primary: missing })), [400, "unknown-node", "primary"]);
   const two = await create({ primary: nodeA, name: "x", metadata: { name: "y" } });

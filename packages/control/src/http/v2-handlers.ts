@@ -135,7 +135,13 @@ function createDataset(
   const metadata = newMetadata(body);
   if (!metadata.ok) return metadata;
   const { dataset_id: id, primary, maximum_size: maximumSizeBytes = null } = body;
-  const request = { primary: nodeId(primary), maximumSizeBytes, metadata: metadata.value };
+  const { maximum_downtime_ms: maximumDowntimeMs = null } = body;
+  const request = {
+    primary: nodeId(primary),
+    maximumSizeBytes,
+    metadata: metadata.value,
+    ...(maximumDowntimeMs === null ? {} : { maximumDowntimeMs }),
+  };
   return cluster.createDataset(id === undefined ? request : { ...request, dataset: datasetId(id) }, {
     author,
   });
@@ -292,6 +298,7 @@ function datasetUpdate(
   const update: DatasetUpdate = {
     ...(body.primary === undefined ? {} : { primary: nodeId(body.primary) }),
     ...(body.maximum_size === undefined ? {} : { maximumSizeBytes: body.maximum_size }),
+    ...(body.maximum_downtime_ms === undefined ? {} : { maximumDowntimeMs: body.maximum_downtime_ms }),
   };
   if (name === undefined && metadata === undefined) return success(update);
   if (name !== undefined && metadata?.["name"] !== undefined && metadata["name"] !== name) return twoNames();

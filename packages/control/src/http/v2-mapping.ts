@@ -69,6 +69,7 @@ function desiredBody(configuration: DatasetConfiguration): NonNullable<v2.Datase
   return {
     primary: configuration.primary,
     maximum_size: configuration.maximumSizeBytes,
+    maximum_downtime_ms: configuration.maximumDowntimeMs ?? null,
     metadata: { ...configuration.metadata },
     deletion:
       deletion === null
@@ -224,6 +225,7 @@ const wireFields: Readonly<Record<string, string>> = {
   dataset: "dataset_id",
   node: "node_id",
   maximumSizeBytes: "maximum_size",
+  maximumDowntimeMs: "maximum_downtime_ms",
   expiresAt: "expires_in",
 };
 

@@ -14,7 +14,7 @@ import type { KnownNode } from "./store.ts";
 // chain of tags is a digest of these texts.
 
 export function encodeDataset(value: DatasetConfiguration): string {
-  const { dataset, primary, maximumSizeBytes, metadata, deletion, revision } = value;
+  const { dataset, primary, maximumSizeBytes, metadata, deletion, revision, maximumDowntimeMs } = value;
   return JSON.stringify({
     dataset,
     primary,
@@ -25,6 +25,7 @@ export function encodeDataset(value: DatasetConfiguration): string {
         ? null
         : { at: deletion.at, graceEndsAt: deletion.graceEndsAt, purged: deletion.purged },
     revision,
+    maximumDowntimeMs,
   });
 }
 

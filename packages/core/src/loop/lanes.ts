@@ -3,6 +3,7 @@ import type { Milliseconds } from "../model/ids.ts";
 import type { Problem, Result } from "../model/problem.ts";
 import type { Action, Decision, LaneInput, MoveMemory, PeerKnowledge, Wait } from "../plan/lane-input.ts";
 import { backoffMs } from "./backoff.ts";
+import { beginHandoff, forgetHandoffs, handoffLeftMs, handoffWentOn, noteTransfer } from "./handoffs.ts";
 import { answerAtOnce, startJob } from "./jobs.ts";
 import { reasonOfFailure, setReasons } from "./report.ts";
 import type { ActionAnswer, AgentState, Lane, Pool } from "./state.ts";
@@ -68,6 +69,11 @@ function carryOut(state: AgentState, lane: Lane, decision: Decision, now: Millis
       clearFailures(state, lane);
       setReasons(state, lane, decision.waits, { now });
       return;
+    case "postpone":
+      if (lane.move !== null) lane.move = { ...lane.move, rounds: [] };
+      forgetHandoffs(state, lane);
+      failed(state, lane, "handoff", decision.problem, now);
+      return showFailure(state, lane, undefined, now);
     case "act":
       return begin(state, lane, decision, now);
   }
@@ -89,12 +95,15 @@ function begin(
   if (!takeSlot(state, lane, pool)) return;
   if (lane.lastFailure === null) setReasons(state, lane, because === undefined ? [] : [because], { now });
   rememberMove(state, lane);
+  beginHandoff(lane, action, now);
   if (action.do === "create") noteBirth(state, lane, { state: "begun", epoch: action.record.epoch });
   const overdueAt = pool === "quick" ? now + quickOverdueMs : null;
   lane.running = { kind: "action", action, pool, since: now, startedAt: now + state.wallOffsetMs, overdueAt };
   if (overdueAt !== null) setTimer(state, lane);
   if (state.lookingAtAll) lane.touchedDuringLook = true;
-  state.effects.push({ kind: "perform", dataset: lane.dataset, action });
+  const timeoutMs = action.do === "send" ? handoffLeftMs(lane, now) : undefined;
+  const perform = { kind: "perform", dataset: lane.dataset, action } as const;
+  state.effects.push(timeoutMs === undefined ? perform : { ...perform, timeoutMs });
 }
 
 /** The back-off holds all actions back, except urgent ones that are not what failed. */
@@ -135,6 +144,7 @@ function rememberMove(state: AgentState, lane: Lane): void {
       snapshot: null,
       rounds: [],
       unmounted: false,
+      handoff: null,
       failedSinceUnmount: false,
       partialToken: null,
       deadToken: null,
@@ -154,8 +164,11 @@ export function actionEnded(
   lane.running = null;
   lane.mustLook = true;
   state.timed.delete(lane);
-  if (result.ok) succeeded(state, lane, running.action, result.value);
-  else actionFailed(state, lane, running.action, result.problem, now);
+  if (result.ok) {
+    succeeded(state, lane, running.action, result.value);
+    const tooLong = handoffWentOn(state, lane, { ...running, answer: result.value }, now);
+    if (tooLong !== undefined) failed(state, lane, "handoff", tooLong, now);
+  } else actionFailed(state, lane, running.action, result.problem, now);
   freeSlot(state, running.pool, now);
   advance(state, lane, now);
 }
@@ -166,6 +179,7 @@ export function actionEnded(
  */
 function succeeded(state: AgentState, lane: Lane, action: Action, answer: ActionAnswer): void {
   applyAnswer(lane, action, answer);
+  if (action.do === "send" && answer.kind === "sent") noteTransfer(state, action.peer.node, answer);
   if (lane.lastFailure?.did !== action.do) return;
   lane.lastFailure = null;
   lane.nextTryAt = 0;
@@ -224,6 +238,7 @@ function applyAnswer(lane: Lane, action: Action, answer: ActionAnswer): void {
         snapshot: null,
         rounds: [],
         unmounted: false,
+        handoff: null,
         failedSinceUnmount: false,
         partialToken: null,
         deadToken: null,
@@ -238,7 +253,8 @@ function applyAnswer(lane: Lane, action: Action, answer: ActionAnswer): void {
 function applyDone(lane: Lane, action: Action): void {
   switch (action.do) {
     case "mount":
-      if (lane.move !== null) lane.move = { ...lane.move, unmounted: false, failedSinceUnmount: false };
+      if (lane.move !== null)
+        lane.move = { ...lane.move, unmounted: false, failedSinceUnmount: false, handoff: null };
       lane.peer = null;
       return;
     case "unmount":
@@ -362,7 +378,8 @@ export function freeSlot(state: AgentState, name: Pool, now: Milliseconds): void
 
 function inputOf(state: AgentState, lane: Lane): LaneInput {
   const { dataset, slice, local, partial, birth, promised, peer, move } = lane;
-  const { identity, nodes } = state;
+  const { identity, nodes, handoffOverheadMs } = state;
+  const target = slice?.desired?.primary;
   return {
     self: identity.node,
     dataset,
@@ -374,6 +391,8 @@ function inputOf(state: AgentState, lane: Lane): LaneInput {
     promised,
     peer,
     move,
+    handoffOverheadMs,
+    transfers: (target === undefined ? undefined : state.transfers.get(target)) ?? [],
     session: state.session === "live",
     capabilities: identity.backend.capabilities,
   };

@@ -4,6 +4,7 @@ import type { Epoch } from "../model/epoch.ts";
 import type { DatasetId, Era, Milliseconds, NodeId } from "../model/ids.ts";
 import type { Problem, Result } from "../model/problem.ts";
 import type { Reason } from "../model/reason.ts";
+import type { Round } from "../plan/handoff-prediction.ts";
 import { agentRules, type AgentRules } from "../plan/rules.ts";
 import type { Action, BirthNote, Local, MoveMemory, PeerKnowledge } from "../plan/lane-input.ts";
 import type { AgentToControl, ControlToAgent, SliceDataset, SliceNode } from "../protocol/agent.ts";
@@ -74,7 +75,20 @@ export type AgentEffect =
   | { readonly kind: "send"; readonly message: AgentToControl }
   | { readonly kind: "close-link"; readonly problem: Problem }
   | { readonly kind: "look"; readonly dataset: DatasetId | null }
-  | { readonly kind: "perform"; readonly dataset: DatasetId; readonly action: Action }
+  | {
+      readonly kind: "perform";
+      readonly dataset: DatasetId;
+      readonly action: Action;
+      /** What is not done by then is given up: `downtime-over-budget`. */
+      readonly timeoutMs?: Milliseconds;
+    }
+  /** A handoff has ended well: for the log. Both are from the unmount here to the mount there. */
+  | {
+      readonly kind: "handed-over";
+      readonly dataset: DatasetId;
+      readonly predictedMs: Milliseconds;
+      readonly actualMs: Milliseconds;
+    }
   /** Carry out an accepted request: take the body into the storage, or become primary. */
   | {
       readonly kind: "serve";
@@ -184,6 +198,10 @@ export interface AgentState {
   nextLookAt: Milliseconds;
   /** Streams of other agents that are being taken in. */
   receiving: number;
+  /** What handoffs take besides their transfers; null where there were none. */
+  handoffOverheadMs: Milliseconds | null;
+  /** The newest transfers to each node, which tell how long one will take. */
+  readonly transfers: Map<NodeId, readonly Round[]>;
   readonly changed: Set<Lane>;
   /** Lanes that have something to do at a time. */
   readonly timed: Set<Lane>;
@@ -226,6 +244,8 @@ export function createAgentState(
     nextSweepAt: undefined,
     nextLookAt: 0,
     receiving: 0,
+    handoffOverheadMs: null,
+    transfers: new Map(),
     changed: new Set(),
     timed: new Set(),
     pools: { quick: { running: 0, waiting: new Set() }, transfer: { running: 0, waiting: new Set() } },

@@ -19,6 +19,10 @@ export interface DatasetConfiguration {
   readonly primary: NodeId;
   /** Null where no limit was asked for. */
   readonly maximumSizeBytes: number | null;
+  /**
+   * A handoff that would keep it unmounted for longer is not begun, or given up; absent: there is no limit.
+   */
+  readonly maximumDowntimeMs?: Milliseconds;
   readonly metadata: Readonly<Record<string, string>>;
   readonly deletion: Deletion | null;
   /** The revision of the last commit that changed this dataset. */

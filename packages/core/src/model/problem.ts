@@ -49,6 +49,7 @@ export const problemCodes = [
   "resume-token-dead",
   "not-supported",
   "command-failed",
+  "downtime-over-budget",
   "deadline-exceeded",
   "control-unreachable",
   "wait-timeout",

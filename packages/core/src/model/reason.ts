@@ -12,6 +12,7 @@ export const reasonCodes = [
   "busy-mount",
   "peer-unreachable",
   "peer-refused",
+  "downtime-over-budget",
   "no-space",
   "storage-unreadable",
   "command-failed",

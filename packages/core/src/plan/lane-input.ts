@@ -5,6 +5,7 @@ import type { DatasetId, Milliseconds, NodeId } from "../model/ids.ts";
 import type { Problem } from "../model/problem.ts";
 import type { ReasonCode } from "../model/reason.ts";
 import type { PeerAddress } from "../ports.ts";
+import type { Round } from "./handoff-prediction.ts";
 import type { SliceDataset, SliceNode } from "../protocol/agent.ts";
 
 /** What this node's storage shows of one dataset. `unknown`: not looked yet, or the look failed. */
@@ -34,15 +35,25 @@ export interface PeerKnowledge {
   readonly partial: Omit<PartialReceive, "dataset"> | null;
 }
 
+/** A handoff that is under way; `beganAt` is monotonic. */
+export interface Handoff {
+  readonly beganAt: Milliseconds;
+  readonly predictedMs: Milliseconds;
+  readonly unmountMs: Milliseconds;
+  readonly sendMs: Milliseconds;
+}
+
 /** What an agent remembers of a move while it goes on. Losing it costs time, never data. */
 export interface MoveMemory {
   readonly target: NodeId;
   /** The guid of the newest snapshot that was taken for this move. */
   readonly snapshot: string | null;
   /** The transfers so far, oldest first. */
-  readonly rounds: readonly { readonly sentBytes: number; readonly durationMs: Milliseconds }[];
+  readonly rounds: readonly Round[];
   /** This agent has unmounted the copy for this move. */
   readonly unmounted: boolean;
+  /** How the handoff that is under way fares, from the unmount on; null where none is. */
+  readonly handoff: Handoff | null;
   /** A step of the handoff failed after the unmount: serve again before the next attempt. */
   readonly failedSinceUnmount: boolean;
   /** The token of the newest partial that the target has shown: another one means that it has got further. */
@@ -68,6 +79,10 @@ export interface LaneInput {
   readonly promised: Epoch | null;
   readonly peer: PeerKnowledge | null;
   readonly move: MoveMemory | null;
+  /** What this agent's handoffs take besides their transfers; null where it has made none. */
+  readonly handoffOverheadMs: Milliseconds | null;
+  /** The newest transfers to the node that the dataset belongs on, of any dataset, oldest first. */
+  readonly transfers: readonly Round[];
   /** The session with the control service is live, so that the slice is current. */
   readonly session: boolean;
   readonly capabilities: Capabilities;
@@ -78,7 +93,8 @@ export type Action =
   | { readonly do: "create"; readonly record: CopyRecord; readonly maximumSizeBytes: number | null }
   | { readonly do: "renounce"; readonly epoch: Epoch }
   | { readonly do: "mount" }
-  | { readonly do: "unmount" }
+  /** For a handoff, with how long it will take. */
+  | { readonly do: "unmount"; readonly predictedMs?: Milliseconds }
   | { readonly do: "resize"; readonly maximumSizeBytes: number | null }
   | { readonly do: "describe"; readonly peer: PeerAddress }
   | { readonly do: "snapshot" }
@@ -114,6 +130,8 @@ export interface Wait {
 export type Decision =
   | { readonly kind: "act"; readonly action: Action; readonly urgent: boolean; readonly because?: Wait }
   | { readonly kind: "wait"; readonly waits: readonly Wait[] }
+  /** Not now, though nothing is broken: tried again after the back-off, as if the move began. */
+  | { readonly kind: "postpone"; readonly problem: Problem }
   | { readonly kind: "done" };
 
 /** Nothing is to be done. */

@@ -31,6 +31,7 @@ const moving = (rest: Partial<MoveMemory> = {}): MoveMemory => ({
   snapshot: null,
   rounds: [],
   unmounted: false,
+  handoff: null,
   failedSinceUnmount: false,
   partialToken: null,
   deadToken: null,
@@ -42,11 +43,9 @@ const live = { ...input().capabilities, liveSnapshots: true };
 
 function decide(copy: Partial<ObservedCopy>, rest: Partial<LaneInput> = {}): string {
   const decision = planDataset(withCopy(copy, { slice: toB, ...rest }));
-  return decision.kind === "act"
-    ? decision.action.do
-    : decision.kind === "wait"
-      ? `wait ${decision.waits[0]?.code}`
-      : "done";
+  if (decision.kind === "act") return decision.action.do;
+  if (decision.kind === "wait") return `wait ${decision.waits[0]?.code}`;
+  return decision.kind === "postpone" ? `postpone ${decision.problem.code}` : "done";
 }
 
 test("a copy is not handed over before the control service has confirmed its birth", () => {
@@ -248,4 +247,48 @@ test("a transfer that goes on, and one that has to begin anew, are told apart in
   };
   assert.match(String(message("half")), /goes on where it stopped/);
   assert.match(String(message("dead")), /thrown away, and sent anew/);
+});
+
+/** 100 MiB/s, and 50 ms to begin with. */
+const rounds = [
+  { sentBytes: 1000 * 2 ** 20, durationMs: 10_050 },
+  { sentBytes: 10 * 2 ** 20, durationMs: 150 },
+];
+
+const budget = (maximumDowntimeMs: number): Partial<LaneInput> => ({
+  transfers: rounds,
+  slice: slice(nodeB, {
+    desired: { primary: nodeB, maximumSizeBytes: null, deletion: null, maximumDowntimeMs },
+  }),
+  capabilities: live,
+  handoffOverheadMs: 300,
+});
+const holdsS1: PeerKnowledge = { ...empty, snapshots: ["s1"], unchangedSince: "s1" };
+test("with a budget for its downtime, a handoff begins when its prediction fits, and not before a round has told", () => {
+  const copy = { mountedAt, snapshots: [s1], writtenBytes: 10 * 2 ** 20 };
+  const move = moving({ snapshot: "s1", rounds });
+  assert.equal(decide(copy, { ...budget(500), peer: holdsS1, move: moving() }), "snapshot");
+  assert.equal(decide(copy, { ...budget(500), peer: holdsS1, move }), "unmount");
+  assert.equal(decide(copy, { ...budget(400), peer: holdsS1, move }), "snapshot");
+});
+
+test("where rounds bring nothing, a handoff over its budget is postponed, and one without a budget begins", () => {
+  const copy = { mountedAt, snapshots: [s1], writtenBytes: 100 * 2 ** 20 };
+  const stuck = [...rounds, rounds[1], rounds[1]].map((round) => round ?? { sentBytes: 0, durationMs: 0 });
+  const rest = { peer: holdsS1, move: moving({ snapshot: "s1", rounds: stuck }) };
+  assert.equal(decide(copy, { ...budget(1_000), ...rest }), "postpone downtime-over-budget");
+  assert.equal(decide(copy, { capabilities: live, ...rest }), "unmount");
+});
+
+test("where only an unmounted copy can be sent, all of it counts against the budget", () => {
+  const capabilities = input().capabilities;
+  const large = { mountedAt, usedBytes: 10 * 2 ** 30 };
+  assert.equal(
+    decide(large, { ...budget(2_000), capabilities, peer: empty }),
+    "postpone downtime-over-budget",
+  );
+  assert.equal(
+    decide({ mountedAt, usedBytes: 4096 }, { ...budget(2_000), capabilities, peer: empty }),
+    "unmount",
+  );
 });

@@ -1,8 +1,15 @@
 import { assert } from "../assert.ts";
 import type { ObservedCopy } from "../model/copy.ts";
 import { compareEpochs, formatEpoch, nextStep, type Epoch } from "../model/epoch.ts";
-import type { NodeId } from "../model/ids.ts";
+import type { Milliseconds, NodeId } from "../model/ids.ts";
 import { birthUnconfirmed, planMount } from "./mount-plan.ts";
+import {
+  formatSeconds,
+  overBudget,
+  predictHandoffMs,
+  unknownOverheadMs,
+  type Round,
+} from "./handoff-prediction.ts";
 import {
   act,
   actAtOnce,
@@ -44,7 +51,25 @@ export function planMove(input: LaneInput): Decision {
   }
   if (!input.session)
     return wait("no-session", "The handoff waits for the control service, so that no lease is missed.");
-  return act({ do: "unmount" }, movingTo(input, target));
+  const predictedMs = predictedDowntimeMs(input, copy);
+  const budgetMs = input.slice?.desired?.maximumDowntimeMs;
+  if (budgetMs !== undefined && predictedMs > budgetMs)
+    return {
+      kind: "postpone",
+      problem: overBudget(`The handoff would take ${formatSeconds(predictedMs)}`, budgetMs),
+    };
+  const { code, message } = movingTo(input, target);
+  const because = { code, message: `${message} Predicted downtime: ${formatSeconds(predictedMs)}.` };
+  return act({ do: "unmount", predictedMs }, because);
+}
+
+/** How long the dataset would be unmounted if its handoff began now. */
+function predictedDowntimeMs(input: LaneInput, copy: ObservedCopy): Milliseconds {
+  const rounds = moveOf(input, targetOf(input))?.rounds ?? [];
+  // Where only an unmounted copy can be sent, all of it is, unless the target has most of it.
+  const unseenBytes = input.capabilities.liveSnapshots ? 0 : (copy.usedBytes ?? 0);
+  const deltaBytes = copy.writtenBytes ?? rounds.at(-1)?.sentBytes ?? unseenBytes;
+  return predictHandoffMs(input.transfers, deltaBytes, input.handoffOverheadMs ?? unknownOverheadMs);
 }
 
 /**
@@ -73,15 +98,25 @@ function planRound(input: LaneInput, copy: ObservedCopy, knowledge: PeerKnowledg
   const isHeld = newest !== undefined && knowledge.snapshots.includes(newest.guid);
   if (newest !== undefined && !isHeld && newest.guid === move?.snapshot)
     return planSend(input, copy, knowledge, { snapshot: newest.guid, because });
-  if (isHeld && isHandoffDue(copy, move)) return undefined;
+  if (isHeld && isHandoffDue(input, copy, move)) return undefined;
   return act({ do: "snapshot" }, because);
 }
 
-function isHandoffDue(copy: ObservedCopy, move: MoveMemory | null): boolean {
+function isHandoffDue(input: LaneInput, copy: ObservedCopy, move: MoveMemory | null): boolean {
   const rounds = move?.rounds ?? [];
+  const budgetMs = input.slice?.desired?.maximumDowntimeMs;
+  if (budgetMs !== undefined) {
+    // A prediction needs a round to go by.
+    if (rounds.length > 0 && predictedDowntimeMs(input, copy) <= budgetMs) return true;
+    return rounds.length >= roundsMaximum || bringsNothing(rounds);
+  }
   if (copy.writtenBytes !== null && copy.writtenBytes <= handoffBelowBytes) return true;
   if (copy.writtenBytes === null) return rounds.length >= 2;
-  if (rounds.length >= roundsMaximum) return true;
+  return rounds.length >= roundsMaximum || bringsNothing(rounds);
+}
+
+/** The last rounds have not become smaller: what is written meanwhile is as much as what is sent. */
+function bringsNothing(rounds: readonly Round[]): boolean {
   const last = rounds.slice(-3);
   return (
     last.length === 3 &&

@@ -37,6 +37,8 @@ export interface SliceDataset {
     readonly primary: NodeId;
     readonly maximumSizeBytes: number | null;
     readonly deletion: Deletion | null;
+    /** How long a handoff may take; absent: as long as it does. */
+    readonly maximumDowntimeMs?: Milliseconds;
   } | null;
   readonly ownership: Ownership | null;
   /** Two nodes claim the same epoch: both must stop serving. */

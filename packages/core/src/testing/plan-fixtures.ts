@@ -77,6 +77,8 @@ export function input(overrides: Partial<LaneInput> = {}): LaneInput {
     promised: null,
     peer: null,
     move: null,
+    handoffOverheadMs: null,
+    transfers: [],
     session: true,
     capabilities: {
       liveSnapshots: false,

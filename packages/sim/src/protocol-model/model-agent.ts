@@ -142,6 +142,7 @@ class Run {
           this.#report = shortened(effect.message.datasets.find(({ dataset }) => dataset === modelDataset));
         return;
       case "serve":
+      case "handed-over":
       case "close-link":
         return;
     }
