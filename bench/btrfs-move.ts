@@ -1,20 +1,18 @@
 import { execFileSync } from "node:child_process";
-import { randomFillSync } from "node:crypto";
-import { appendFileSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFileSync, mkdirSync, readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import type { RunnableNode } from "@flocker/cli/local";
+import type { Disk } from "../tools/soak/disks.ts";
 import {
-  openLocalClient,
-  openLocalCluster,
-  pollUntil,
-  waitUntilReady,
-  type LocalClient,
-  type LocalCluster,
-  type RunnableNode,
-} from "@flocker/cli/local";
-import { systemClock } from "@flocker/host";
-import { makeDisk, unmountAll, type Disk } from "../tools/soak/disks.ts";
+  createOn,
+  fill,
+  openBtrfsCluster,
+  reclaimed,
+  served,
+  type BtrfsCluster,
+} from "./rig/btrfs-cluster.ts";
 
 // A move of a dataset between two btrfs file systems through two agents (processes, TLS 1.3, checksums),
 // beside a bare `btrfs send | btrfs receive` of the same data between the same file systems, and the same
@@ -31,22 +29,7 @@ const { values: options } = parseArgs({
 });
 
 const goals = { ratioToBare: 0.9, ratioToTls: 0.9, peakMiB: 150 };
-const mib = 2 ** 20;
 const sizesMiB = options["sizes-mib"].split(",").map(Number);
-const timeoutMs = 600_000;
-
-/** Fills a file with bytes that no file system can make smaller, and syncs it. */
-function fill(path: string, sizeMiB: number): void {
-  const block = randomFillSync(Buffer.alloc(mib));
-  const file = openSync(path, "w");
-  for (let index = 0; index < sizeMiB; index += 1) {
-    block.writeUInt32LE(index, 0);
-    for (let at = 4096; at < mib; at += 4096) block.writeUInt32LE(index, at);
-    writeSync(file, block);
-  }
-  fsyncSync(file);
-  closeSync(file);
-}
 
 function seconds(body: () => void): number {
   const begin = performance.now();
@@ -59,14 +42,14 @@ type Pipe = "bare" | "tls";
 const tlsPort = 15_990;
 
 /** What the same bytes need without Flocker. */
-function pipeSeconds(pipe: Pipe, mountPoint: string, from: Disk, into: Disk, bench: Bench): number {
+function pipeSeconds(pipe: Pipe, mountPoint: string, from: Disk, into: Disk, certificate: string): number {
   const [snapshot, folder] = [join(from.folder, "bench-snapshot"), join(into.folder, "bench")];
   mkdirSync(folder, { recursive: true });
   execFileSync("btrfs", ["subvolume", "snapshot", "-r", mountPoint, snapshot], { stdio: "ignore" });
   execFileSync("sync", ["-f", snapshot]);
   const sending = `btrfs -q send ${snapshot}`;
   const receiving = `btrfs -q receive ${folder}`;
-  const options = `cert=${bench.certificate},verify=0,openssl-min-proto-version=TLS1.3`;
+  const options = `cert=${certificate},verify=0,openssl-min-proto-version=TLS1.3`;
   const between = {
     bare: `${sending} | ${receiving}`,
     tls:
@@ -92,34 +75,10 @@ async function sentSeconds(node: RunnableNode, dataset: string): Promise<number>
   return (JSON.parse(line) as { durationMs: number }).durationMs / 1000;
 }
 
-interface Bench {
-  readonly cluster: LocalCluster;
-  readonly client: LocalClient;
-  readonly disks: readonly Disk[];
-  /** A file with a certificate and its key, for socat. */
-  readonly certificate: string;
-}
-
-async function served(bench: Bench, dataset: string, node: RunnableNode): Promise<void> {
-  const result = await pollUntil(systemClock, {
-    waitingFor: "the dataset",
-    timeoutMs,
-    ask: async () => {
-      const answer = await bench.client.api.getDataset({ params: { dataset_id: dataset } });
-      if (answer.status !== 200) return undefined;
-      const { converged, desired } = answer.body;
-      return converged && desired?.primary === node.node ? true : undefined;
-    },
-  });
-  if (!result.ok) throw new Error(result.problem.message);
-}
-
-async function measure(bench: Bench, sizeMiB: number) {
+async function measure(bench: BtrfsCluster, certificate: string, sizeMiB: number) {
   const { api } = bench.client;
-  const [a, b] = bench.cluster.nodes;
+  const [a, b] = bench.nodes;
   const [from, into] = bench.disks;
-  if (a === undefined || b === undefined || from === undefined || into === undefined)
-    throw new Error("there are two nodes");
   const rounds: {
     readonly bare: number;
     readonly tls: number;
@@ -127,14 +86,11 @@ async function measure(bench: Bench, sizeMiB: number) {
     readonly moved: number;
   }[] = [];
   for (let round = 0; round < Number(options.rounds); round += 1) {
-    const created = await api.createDataset({ headers: {}, body: { primary: a.node } });
-    if (created.status !== 201) throw new Error(JSON.stringify(created.body));
-    const dataset = created.body.dataset_id;
+    const dataset = await createOn(bench, a);
     const params = { dataset_id: dataset };
-    await served(bench, dataset, a);
     fill(join(a.mountRoot, dataset, "data"), sizeMiB);
     const pipes = (["bare", "tls"] as const).map((pipe) =>
-      pipeSeconds(pipe, join(a.mountRoot, dataset), from, into, bench),
+      pipeSeconds(pipe, join(a.mountRoot, dataset), from, into, certificate),
     );
     const [bare = 0, tls = 0] = pipes;
     await reclaimed(bench, sizeMiB + 64);
@@ -162,29 +118,6 @@ async function measure(bench: Bench, sizeMiB: number) {
   };
 }
 
-/** Waits until btrfs has freed what was deleted: no file system has more than this in use. */
-async function reclaimed(bench: Bench, limitMiB: number): Promise<void> {
-  const result = await pollUntil(systemClock, {
-    waitingFor: "the space of what was deleted",
-    timeoutMs,
-    ask: async () => (usedMiB(bench) < limitMiB ? true : undefined),
-  });
-  if (!result.ok) throw new Error(result.problem.message);
-}
-
-function usedMiB({ disks }: Bench): number {
-  let used = 0;
-  for (const { folder } of disks) {
-    execFileSync("btrfs", ["filesystem", "sync", folder], { stdio: "ignore" });
-    execFileSync("btrfs", ["subvolume", "sync", folder], { stdio: "ignore" });
-    const [, line = ""] = execFileSync("df", ["--output=used", "-m", folder], { encoding: "utf8" }).split(
-      "\n",
-    );
-    used = Math.max(used, Number(line));
-  }
-  return used;
-}
-
 /** The most memory that a process has had. */
 function peakMiB(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
@@ -192,32 +125,15 @@ function peakMiB(pid: number): number {
 }
 
 async function main(): Promise<number> {
-  const folder = await mkdtemp("/tmp/flocker-bench-");
-  const opened = await openLocalCluster({ folder, nodeCount: 2, clock: systemClock, graceTime: "1s" });
-  if (!opened.ok) throw new Error(opened.problem.message);
-  const cluster = opened.value;
-  const imageMiB = Math.max(...sizesMiB) * 2 + 1024;
-  const disks = cluster.nodes.map((node) => makeDisk(join(node.folder, "disk"), "btrfs", imageMiB * mib));
-  const client = openLocalClient(cluster);
-  if (!client.ok) throw new Error(client.problem.message);
-  const bench = { cluster, client: client.value, disks, certificate: join(folder, "socat.pem") };
+  const bench = await openBtrfsCluster(Math.max(...sizesMiB) * 2 + 1024);
+  const certificate = join(bench.folder, "socat.pem");
   try {
-    for (const [index, node] of cluster.nodes.entries()) {
-      mkdirSync(join(disks[index]?.folder ?? "", "datasets"));
-      const text = await readFile(node.configurationFile, "utf8");
-      const dataset = "dataset: { backend: btrfs, root: disk/datasets, mount-root: flocker }";
-      await writeFile(node.configurationFile, text.replace(/^dataset: .*$/m, dataset));
-    }
     const request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-    const files = ["-keyout", bench.certificate, "-out", join(folder, "socat.crt"), "-subj", "/CN=bench"];
+    const files = ["-keyout", certificate, "-out", join(bench.folder, "socat.crt"), "-subj", "/CN=bench"];
     execFileSync("openssl", [...request, ...files], { stdio: "ignore" });
-    appendFileSync(bench.certificate, readFileSync(join(folder, "socat.crt")));
-    for (const disk of disks) execFileSync("mount", ["-o", "remount,commit=1", disk.folder]);
-    cluster.start();
-    const ready = await waitUntilReady(cluster, client.value, { clock: systemClock, timeoutMs: 60_000 });
-    if (!ready.ok) throw new Error(ready.problem.message);
+    appendFileSync(certificate, readFileSync(join(bench.folder, "socat.crt")));
     const results = [];
-    for (const size of sizesMiB) results.push(await measure(bench, size));
+    for (const size of sizesMiB) results.push(await measure(bench, certificate, size));
     report(results);
     const kept = results.every(
       ({ ratioToBare, ratioToTls, peakMiB: peak }) =>
@@ -225,11 +141,7 @@ async function main(): Promise<number> {
     );
     return kept ? 0 : 1;
   } finally {
-    client.value.close();
-    await cluster.stop();
-    for (const node of cluster.nodes) unmountAll(node.mountRoot);
-    for (const disk of disks) disk.remove();
-    await rm(folder, { recursive: true, force: true });
+    await bench.close();
   }
 }
 
