@@ -75,8 +75,15 @@ test("an encrypted dataset moves without its key: the target stays locked and sa
   const { a, b } = cluster;
   const key = randomBytes(32).toString("hex");
   await a.storage.sh('printf %s "$1" >/tmp/key', key);
-  a.storage.properties = { encryption: "on", keyformat: "hex", keylocation: "file:///tmp/key" };
-  await a.restartAgent();
+  for (const each of [a, b]) {
+    each.storage.properties = {
+      encryption: "on",
+      keyformat: "hex",
+      keylocation: "file:///tmp/key",
+      atime: "off",
+    };
+    await each.restartAgent();
+  }
   const dataset = await cluster.create(a, "encrypted");
   const content = await write(a, dataset, "secret", mebibyte);
   await cluster.order(dataset, b);
@@ -85,8 +92,11 @@ test("an encrypted dataset moves without its key: the target stays locked and sa
   await b.storage.sh('printf %s "$1" | zfs load-key -L prompt "$2"', key, name);
   await cluster.settled(dataset, b);
   assert.equal(await read(b, dataset, "secret"), content);
-  a.storage.properties = {};
-  await a.restartAgent();
+  assert.equal((await b.storage.sh('zfs get -H -o value atime "$1"', name)).trim(), "off");
+  for (const each of [a, b]) {
+    each.storage.properties = {};
+    await each.restartAgent();
+  }
 });
 
 /** A step of a move: an action of the source's agent, or a request that the target's agent has served. */

@@ -6,7 +6,7 @@ import { receivingSetting, recordSetting, parseReceiving, parseRecord, type Rece
 import { fixedProperties, receivingProperty, unset, type Context } from "./layout.ts";
 import { discardPartial } from "./partials.ts";
 import { saidBy, tryZfs, zfs, zfsFailed } from "./programs.ts";
-import { sweepOne, sweepStaged, type Entry, type Row, type Swept } from "./sweep.ts";
+import { sweepOne, type Entry, type Row, type Swept } from "./sweep.ts";
 import { mountPoints } from "./system.ts";
 
 /** A copy that has been understood. */
@@ -29,7 +29,7 @@ export interface CopyState {
 export type Found =
   | { readonly kind: "copy"; readonly state: CopyState }
   | { readonly kind: "unreadable"; readonly unreadable: UnreadableCopy }
-  | { readonly kind: "absent" };
+  | { readonly kind: "absent"; readonly staged: Swept["staged"] };
 
 /** Makes sense of what ZFS shows of one dataset. `mounts` is the text of /proc/self/mounts. */
 export function understand(dataset: DatasetId, swept: Swept, mounts: string): Found {
@@ -41,7 +41,8 @@ export function understand(dataset: DatasetId, swept: Swept, mounts: string): Fo
       remedy: "Find out which is right and rename the other away; neither is touched until then.",
     });
   const entry = live ?? trashed;
-  if (entry === undefined) return staged.has("old") ? halfReplaced(dataset, staged) : { kind: "absent" };
+  if (entry === undefined)
+    return staged.has("old") ? halfReplaced(dataset, staged) : { kind: "absent", staged };
   const { row } = entry;
   if (row.record === null)
     return unreadable(dataset, {
@@ -146,9 +147,14 @@ export async function requireCopy(context: Context, dataset: DatasetId): Promise
       `This node has no copy of dataset ${dataset}.`,
       "See with flocker show which nodes have one.",
     );
-  if (found.state.unsettled === null) return found.state;
-  await settle(context, found.state);
-  return await requireCopy(context, dataset);
+  return await settled(context, found.state);
+}
+
+/** The copy, after what a receive that has succeeded has made of it has been written down. */
+export async function settled(context: Context, state: CopyState): Promise<CopyState> {
+  if (state.unsettled === null) return state;
+  await settle(context, state);
+  return await requireCopy(context, state.record.dataset);
 }
 
 /** The copy, which must not lie in the trash. */
@@ -217,9 +223,9 @@ export async function createCopy(
 ): Promise<void> {
   const { dataset } = record;
   const doing = `Creating dataset ${dataset}`;
-  await requireAbsent(context, dataset);
-  const staged = (await sweepStaged(context, doing, dataset)).get("new");
-  if (staged !== undefined) await zfs(context, doing, "destroy", "-r", staged.row.name);
+  const staged = await requireAbsent(context, dataset);
+  const begun = staged.get("new");
+  if (begun !== undefined) await zfs(context, doing, "destroy", "-r", begun.row.name);
   const name = `${context.staging}/${dataset}-new`;
   const settings = [...context.properties, ...fixedProperties(context, dataset), readOnlyFor(record)];
   if (maximumSizeBytes !== null) settings.push(`refquota=${maximumSizeBytes}`);
@@ -228,9 +234,10 @@ export async function createCopy(
   await place(context, doing, name, dataset);
 }
 
-async function requireAbsent(context: Context, dataset: DatasetId): Promise<void> {
+/** Answers what lies in the staging area. */
+async function requireAbsent(context: Context, dataset: DatasetId): Promise<Swept["staged"]> {
   const found = await findCopy(context, dataset);
-  if (found.kind === "absent") return;
+  if (found.kind === "absent") return found.staged;
   throw refuse(
     "duplicate-id",
     found.kind === "copy"

@@ -1,19 +1,21 @@
-import type { DatasetId, Discovery, ObservedCopy, PartialReceive, UnreadableCopy } from "@flocker/core";
+import type {
+  Capacity,
+  DatasetId,
+  Discovery,
+  ObservedCopy,
+  PartialReceive,
+  UnreadableCopy,
+} from "@flocker/core";
 
 import { understand } from "./copies.ts";
 import type { Context } from "./layout.ts";
 import { partialOf } from "./partials.ts";
-import { requireLayout, sweepAll, sweepOne, type Swept } from "./sweep.ts";
+import { sweepAll, sweepCapacity, sweepOneAndPool, type Swept } from "./sweep.ts";
 
-/** What there is: of one dataset, or with null of all, in one sweep. */
+/** What there is: of one dataset, or with null of all. */
 export async function discoverCopies(context: Context, dataset: DatasetId | null): Promise<Discovery> {
   const doing = `Looking at the copies in ${context.live}`;
-  const [space, swept] = await Promise.all([
-    requireLayout(context, doing),
-    dataset === null
-      ? sweepAll(context, doing)
-      : sweepOne(context, doing, dataset).then((found) => new Map([[dataset, found]])),
-  ]);
+  const { swept, capacity } = await sweep(context, doing, dataset);
   const isMounted = ({ live, trashed }: Swept): boolean => (live ?? trashed)?.row.isMounted === true;
   const mounts = [...swept.values()].some(isMounted) ? await context.system.mounts() : "";
   const copies: ObservedCopy[] = [];
@@ -26,11 +28,18 @@ export async function discoverCopies(context: Context, dataset: DatasetId | null
     const partial = partialOf(each, found);
     if (partial !== undefined) partials.push(partial);
   }
-  const { usedBytes, availableBytes } = space;
-  return {
-    copies,
-    unreadable,
-    partials,
-    capacity: { totalBytes: usedBytes + availableBytes, freeBytes: availableBytes },
-  };
+  return { copies, unreadable, partials, capacity };
+}
+
+async function sweep(
+  context: Context,
+  doing: string,
+  dataset: DatasetId | null,
+): Promise<{ readonly swept: ReadonlyMap<DatasetId, Swept>; readonly capacity: Capacity }> {
+  if (dataset === null) {
+    const [swept, capacity] = await Promise.all([sweepAll(context, doing), sweepCapacity(context, doing)]);
+    return { swept, capacity };
+  }
+  const { swept, capacity } = await sweepOneAndPool(context, doing, dataset);
+  return { swept: new Map([[dataset, swept]]), capacity };
 }

@@ -70,6 +70,14 @@ export function layoutOf(pool: string, mountRoot: string): Layout {
   };
 }
 
+/** Properties that a dataset of ZFS has from its creation on, and takes along wherever it is sent. */
+const inborn = /^(encryption|keyformat|keylocation|pbkdf2iters|casesensitivity|normalization|utf8only)=/;
+
+/** Whether a property, with its value, can be set on what has been received. */
+export function isChangeable(setting: string): boolean {
+  return !inborn.test(setting);
+}
+
 /** Where a copy is mounted. */
 export function mountPath(layout: Layout, dataset: DatasetId): string {
   return `${layout.mountRoot === "/" ? "" : layout.mountRoot}/${dataset}`;

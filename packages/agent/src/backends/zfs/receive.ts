@@ -11,18 +11,18 @@ import {
   noteReceiving,
   place,
   publicSnapshot,
-  requireCopy,
   settle,
+  settled,
   writeRecord,
   type CopyState,
 } from "./copies.ts";
-import { fixedProperties, receivingProperty, unset, type Context } from "./layout.ts";
+import { fixedProperties, isChangeable, receivingProperty, unset, type Context } from "./layout.ts";
 import { saidBy, tellsOfFullPool, tryZfs, zfs, zfsFailed } from "./programs.ts";
 import { recordSetting } from "./record.ts";
 import { discardPartial, partialOf } from "./partials.ts";
 import { destroyArrived, destroyEntry } from "./removal.ts";
 import { guardStream } from "./stream-header.ts";
-import { sweepStaged, type Entry, type Swept } from "./sweep.ts";
+import { sweepOne, type Entry, type Swept } from "./sweep.ts";
 
 /** Takes a stream into a copy; see the contract of {@link Backend.receive}. */
 export async function receiveStream(
@@ -47,18 +47,17 @@ interface Prepared {
 
 async function prepare(context: Context, request: ReceiveRequest): Promise<Prepared | "held"> {
   const { dataset, base, snapshot } = request;
-  const state = await requireReceivable(context, request);
+  const { state, staged } = await requireReceivable(context, request);
   if (state !== null && state.observed.unchangedSince === snapshot.guid) {
     await finishHeld(context, request, state);
     return "held";
   }
   const doing = `Receiving dataset ${dataset}`;
-  if (request.resume !== undefined)
-    requirePartial(request, state?.entry, state?.staged ?? (await sweepStaged(context, doing, dataset)));
+  if (request.resume !== undefined) requirePartial(request, state?.entry, staged);
   if (base !== null && state !== null) {
     if (request.resume === undefined && state.entry.row.resumeToken !== null)
       await discardPartial(context, doing, state.name);
-    await destroyArrived(context, doing, state.staged);
+    await destroyArrived(context, doing, staged);
     const { record, maximumSizeBytes } = request;
     // What arrives may be more than the old limit allows.
     const isHigher = maximumSizeBytes === null || maximumSizeBytes > (state.entry.row.quotaBytes ?? 0);
@@ -71,7 +70,7 @@ async function prepare(context: Context, request: ReceiveRequest): Promise<Prepa
   if (state !== null && state.entry.row.resumeToken !== null)
     await discardPartial(context, doing, state.name);
   let hasArrived = false;
-  for (const [suffix, entry] of await sweepStaged(context, doing, dataset)) {
+  for (const [suffix, entry] of staged) {
     if (suffix.startsWith("kept-") || suffix === "old") continue;
     if (entry.row.name === into && entry.snapshots.some(({ guid }) => guid === snapshot.guid))
       hasArrived = true;
@@ -95,17 +94,23 @@ function requirePartial(request: ReceiveRequest, live: Entry | undefined, staged
   );
 }
 
-/** The copy as it is, or null; throws where it may not be received into. */
-async function requireReceivable(context: Context, request: ReceiveRequest): Promise<CopyState | null> {
+interface Receivable {
+  /** The copy as it is, or null. */
+  readonly state: CopyState | null;
+  readonly staged: Swept["staged"];
+}
+
+/** Throws where a copy may not be received into. */
+async function requireReceivable(context: Context, request: ReceiveRequest): Promise<Receivable> {
   const { dataset, base, snapshot } = request;
   const found = await findCopy(context, dataset);
   if (found.kind === "unreadable") throw new ProblemError(found.unreadable.problem);
   if (found.kind === "absent") {
-    if (base === null) return null;
+    if (base === null) return { state: null, staged: found.staged };
     throw wrongBase(request, "there is no copy here");
   }
-  const state = await requireCopy(context, dataset);
-  const { observed, record } = state;
+  const state = await settled(context, found.state);
+  const { observed, record, staged } = state;
   if (record.role === "primary")
     throw refuse(
       "target-holds-primary",
@@ -125,14 +130,14 @@ async function requireReceivable(context: Context, request: ReceiveRequest): Pro
       "Unmount it first.",
     );
   const { unchangedSince } = observed;
-  if (unchangedSince === snapshot.guid) return state;
+  if (unchangedSince === snapshot.guid) return { state, staged };
   if (base !== null && unchangedSince !== base)
     throw wrongBase(
       request,
       `the copy is ${unchangedSince === null ? "not at any snapshot" : "at another one"}`,
     );
   if (base === null && unchangedSince === null) throw diverged(state);
-  return state;
+  return { state, staged };
 }
 
 function wrongBase(request: ReceiveRequest, why: string): ProblemError {
@@ -254,14 +259,15 @@ async function finish(context: Context, request: ReceiveRequest, into: string): 
     await settle(context, state);
     return;
   }
-  const staged = (await sweepStaged(context, doing, dataset)).get(snapshot.guid);
-  if (!staged?.snapshots.some(({ guid }) => guid === snapshot.guid))
+  const { state: before, staged } = await requireReceivable(context, request);
+  const arrived = staged.get(snapshot.guid);
+  if (!arrived?.snapshots.some(({ guid }) => guid === snapshot.guid))
     throw corrupt(`what came out of it is not snapshot ${snapshot.guid}`);
-  const settings = [...context.properties, ...fixedProperties(context, dataset), "readonly=on"];
+  const settings = context.properties.filter(isChangeable);
+  settings.push(...fixedProperties(context, dataset), "readonly=on");
   settings.push(recordSetting(record), `${receivingProperty}=${unset}`);
   await zfs(context, doing, "set", ...settings, into);
-  await limitSize(context, doing, staged.row, maximumSizeBytes);
-  const before = await requireReceivable(context, request);
+  await limitSize(context, doing, arrived.row, maximumSizeBytes);
   if (before === null) await place(context, doing, into, dataset);
   else await replace(context, doing, before, into);
 }
@@ -279,7 +285,8 @@ async function replace(context: Context, doing: string, before: CopyState, into:
       throw error;
     }
   });
-  await clearReplaced(context, dataset);
+  const swept = await sweepOne(context, doing, dataset);
+  await clearReplaced(context, dataset, swept.staged.get("old"));
 }
 
 /**
@@ -289,10 +296,10 @@ async function replace(context: Context, doing: string, before: CopyState, into:
 export async function clearReplaced(
   context: Context,
   dataset: CopyState["observed"]["dataset"],
+  old: Entry | undefined,
 ): Promise<void> {
-  const doing = `Clearing away the replaced copy of dataset ${dataset}`;
-  const old = (await sweepStaged(context, doing, dataset)).get("old");
   if (old === undefined) return;
+  const doing = `Clearing away the replaced copy of dataset ${dataset}`;
   const theirs = old.snapshots.filter((row) => !publicSnapshot(row).name.startsWith(snapshotNamePrefix));
   if (theirs.length === 0) return await destroyEntry(context, doing, old);
   const kept = `${context.staging}/${dataset}-kept-${old.snapshots.at(-1)?.guid}`;

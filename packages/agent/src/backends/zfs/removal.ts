@@ -8,7 +8,7 @@ import { requireUnmounted } from "./mounts.ts";
 import { saidBy, tryZfs, zfs, zfsFailed } from "./programs.ts";
 import { inUse } from "./snapshots.ts";
 import { discardPartial, isArriving } from "./partials.ts";
-import { sweepOne, sweepStaged, type Entry, type Swept } from "./sweep.ts";
+import { sweepOne, type Entry, type Swept } from "./sweep.ts";
 
 /** Puts a copy into the trash: the rename is what makes it so, and the time is there before it. */
 export async function trashCopy(context: Context, dataset: DatasetId, at: Milliseconds): Promise<void> {
@@ -41,6 +41,7 @@ export async function destroyCopy(context: Context, dataset: DatasetId): Promise
   const found = await findCopy(context, dataset);
   if (found.kind === "unreadable") throw new ProblemError(found.unreadable.problem);
   const doing = `Destroying dataset ${dataset}`;
+  const { staged } = found.kind === "copy" ? found.state : found;
   if (found.kind === "copy") {
     if (found.state.observed.trashedAt === null)
       throw refuse(
@@ -51,8 +52,7 @@ export async function destroyCopy(context: Context, dataset: DatasetId): Promise
     requireUnmounted(found.state, "Destroying");
     await destroyEntry(context, doing, found.state.entry);
   }
-  for (const staged of (await sweepStaged(context, doing, dataset)).values())
-    await destroyEntry(context, doing, staged);
+  for (const entry of staged.values()) await destroyEntry(context, doing, entry);
 }
 
 /** Destroys a dataset of ZFS with its snapshots, but nothing that anybody else has made on top of it. */

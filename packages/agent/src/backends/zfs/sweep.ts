@@ -1,4 +1,4 @@
-import type { DatasetId } from "@flocker/core";
+import type { Capacity, DatasetId } from "@flocker/core";
 import { isUuid, ProblemError } from "@flocker/core";
 
 import { refuse } from "../problems.ts";
@@ -21,6 +21,7 @@ export interface Row {
   readonly createdIn: number;
   readonly writtenBytes: number | null;
   readonly usedBytes: number | null;
+  readonly availableBytes: number | null;
   /** Null where there is none. */
   readonly quotaBytes: number | null;
   readonly isMounted: boolean;
@@ -57,6 +58,7 @@ const columns = [
   "createtxg",
   "written",
   "used",
+  "available",
   "refquota",
   "mounted",
   "readonly",
@@ -72,19 +74,21 @@ const columns = [
   recordProperty,
 ] as const;
 
-/** Everything below a name, in one command; null where there is nothing of that name. */
-async function listBelow(context: Context, doing: string, names: readonly string[]): Promise<readonly Row[]> {
-  const argv = [
-    "zfs",
-    "list",
-    "-Hp",
-    "-r",
-    "-t",
-    "filesystem,volume,snapshot",
-    "-o",
-    columns.join(","),
-    ...names,
-  ];
+const noLimit: readonly string[] = ["-r"];
+/** What is named alone. */
+const itself: readonly string[] = ["-d", "0"];
+/** What is named, its snapshots, and what lies directly below it. */
+const oneLevel: readonly string[] = ["-d", "1"];
+
+/** What has those names and what lies below it, in one command. What is not there is left out. */
+async function list(
+  context: Context,
+  doing: string,
+  depth: readonly string[],
+  names: readonly string[],
+): Promise<readonly Row[]> {
+  const types = ["-t", "filesystem,volume,snapshot"];
+  const argv = ["zfs", "list", "-Hp", ...depth, ...types, "-o", columns.join(","), ...names];
   const abort = AbortSignal.timeout(sweepTimeoutMs);
   const rows: Row[] = [];
   const decoder = new TextDecoder();
@@ -151,6 +155,7 @@ function parseRow(line: string): Row | undefined {
     createdIn: count("createtxg") ?? 0,
     writtenBytes: count("written"),
     usedBytes: count("used"),
+    availableBytes: count("available"),
     quotaBytes: quota === 0 ? null : quota,
     isMounted: text("mounted") === "yes",
     isReadOnly: text("readonly") === "on",
@@ -196,32 +201,57 @@ export interface Swept {
 /** Everything that ZFS shows, by dataset. */
 export async function sweepAll(context: Context, doing: string): Promise<ReadonlyMap<DatasetId, Swept>> {
   const { live, trash, staging } = context;
-  const rows = await context.names.shared(() => listBelow(context, doing, [live, trash, staging]));
-  for (const each of [live, trash, staging])
-    if (!rows.some(({ name }) => name === each)) throw layoutMissing(context, each);
+  const rows = await context.names.shared(() => list(context, doing, noLimit, [live, trash, staging]));
+  await requireLayout(context, rows);
   return grouped(context, rows);
+}
+
+/** Bytes of the pool. */
+export async function sweepCapacity(context: Context, doing: string): Promise<Capacity> {
+  const { pool } = context;
+  const rows = await list(context, doing, itself, [pool]);
+  return capacityOf(context, rows);
 }
 
 /** What ZFS shows of one dataset. That there is nothing is said only after the layout has been seen. */
 export async function sweepOne(context: Context, doing: string, dataset: DatasetId): Promise<Swept> {
-  const { live, trash, staging } = context;
   return await context.names.shared(async () => {
-    // The staging area is nearly always empty.
-    const names = [`${live}/${dataset}`, `${trash}/${dataset}`, staging];
-    const found = grouped(context, await listBelow(context, doing, names)).get(dataset) ?? nothing;
-    if (found.live === undefined && found.trashed === undefined) await requireLayout(context, doing);
-    return found;
+    const swept = await sweepNames(context, doing, dataset, []);
+    const isAbsent = swept.of.live === undefined && swept.of.trashed === undefined;
+    if (isAbsent) await requireLayout(context, await list(context, doing, oneLevel, [context.pool]));
+    return swept.of;
   });
 }
 
-/** What lies in the staging area for one dataset. */
-export async function sweepStaged(
+/** The same, and bytes of the pool, in one command. */
+export async function sweepOneAndPool(
   context: Context,
   doing: string,
   dataset: DatasetId,
-): Promise<Swept["staged"]> {
-  const rows = await listBelow(context, doing, [context.staging]);
-  return (grouped(context, rows).get(dataset) ?? nothing).staged;
+): Promise<{ readonly swept: Swept; readonly capacity: Capacity }> {
+  return await context.names.shared(async () => {
+    const { of, rows } = await sweepNames(context, doing, dataset, [context.pool]);
+    await requireLayout(context, rows);
+    return { swept: of, capacity: capacityOf(context, rows) };
+  });
+}
+
+async function sweepNames(
+  context: Context,
+  doing: string,
+  dataset: DatasetId,
+  names: readonly string[],
+): Promise<{ readonly of: Swept; readonly rows: readonly Row[] }> {
+  const { live, trash, staging } = context;
+  const all = [...names, `${live}/${dataset}`, `${trash}/${dataset}`, staging];
+  const rows = await list(context, doing, oneLevel, all);
+  const found = grouped(context, rows).get(dataset) ?? nothing;
+  // Nearly always there is nothing in the staging area.
+  const staged = [...found.staged.values()].map(({ row }) => row.name);
+  if (staged.length === 0) return { of: found, rows };
+  const below = await list(context, doing, oneLevel, staged);
+  const others = rows.filter(({ name }) => !staged.includes(name));
+  return { of: grouped(context, [...others, ...below]).get(dataset) ?? nothing, rows };
 }
 
 const nothing: Swept = { live: undefined, trashed: undefined, staged: new Map() };
@@ -246,22 +276,18 @@ function grouped(context: Context, rows: readonly Row[]): Map<DatasetId, Swept> 
 
 const uuidLength = 36;
 
-/** Bytes of the pool; throws where the datasets that all copies lie below cannot be seen. */
-export async function requireLayout(
-  context: Context,
-  doing: string,
-): Promise<{ readonly usedBytes: number; readonly availableBytes: number }> {
-  const names = [context.pool, context.live, context.trash, context.staging];
-  const argv = ["zfs", "list", "-Hp", "-o", "name,used,available", ...names];
-  const result = await context.commands.run(argv, { timeoutMs: sweepTimeoutMs });
-  const problem = result.ok && result.value.exitCode === 0 ? null : await poolProblem(context);
-  if (problem !== null) throw new ProblemError(problem);
-  if (!result.ok) throw new ProblemError(unreadable(doing, result.problem.message));
-  const lines = result.value.stdout.split("\n").map((line) => line.split("\t"));
-  for (const name of names)
-    if (!lines.some(([listed]) => listed === name)) throw layoutMissing(context, name);
-  const [, used, available] = lines.find(([name]) => name === context.pool) ?? [];
-  return { usedBytes: Number(used), availableBytes: Number(available) };
+/** Throws where the datasets that all copies lie below cannot be seen. */
+async function requireLayout(context: Context, rows: readonly Row[]): Promise<void> {
+  const { live, trash, staging } = context;
+  const missing = [live, trash, staging].find((each) => !rows.some(({ name }) => name === each));
+  if (missing === undefined) return;
+  const problem = await poolProblem(context);
+  throw problem === null ? layoutMissing(context, missing) : new ProblemError(problem);
+}
+
+function capacityOf(context: Context, rows: readonly Row[]): Capacity {
+  const { usedBytes = null, availableBytes = null } = rows.find(({ name }) => name === context.pool) ?? {};
+  return { totalBytes: (usedBytes ?? 0) + (availableBytes ?? 0), freeBytes: availableBytes ?? 0 };
 }
 
 function layoutMissing(context: Context, name: string): ProblemError {

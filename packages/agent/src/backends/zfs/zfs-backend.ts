@@ -93,9 +93,11 @@ async function requireVersion({ commands }: ZfsBackendOptions): Promise<void> {
 async function makeLayout(context: Context): Promise<void> {
   const { pool, live, trash, staging } = context;
   const doing = `Opening the pool ${pool}`;
-  const found = await tryZfs(context, ["list", "-H", "-o", "name", pool]);
-  if (found.exitCode !== 0) throw await zfsFailed(context, doing, ["list", pool], found);
+  const found = await tryZfs(context, ["list", "-H", "-o", "name", pool, live, trash, staging]);
+  const there = found.stdout.split("\n");
+  if (!there.includes(pool)) throw await zfsFailed(context, doing, ["list", pool], found);
   for (const name of [live, trash, staging]) {
+    if (there.includes(name)) continue;
     const args = ["create", "-o", "canmount=off", "-o", "mountpoint=none", name];
     const made = await tryZfs(context, args);
     if (made.exitCode !== 0 && !/already exists/.test(made.stderr))
@@ -121,7 +123,7 @@ async function tidy(context: Context): Promise<void> {
       const old = staged.get("old");
       if (old === undefined) continue;
       if (live === undefined && trashed === undefined) await place(context, doing, old.row.name, dataset);
-      else await clearReplaced(context, dataset);
+      else await clearReplaced(context, dataset, old);
     } catch (error) {
       // One copy must not keep the others from being served; discovery shows it.
       if (!(error instanceof Error)) throw error;
