@@ -29,12 +29,11 @@ export const cacheFolder: string = resolve(import.meta.dirname, "../../.cache/vm
 const wantedModules = ["virtio_pci", "virtio_blk", "virtio_net", "zfs"];
 const guestFolder = join(import.meta.dirname, "guest");
 
-/** Makes the image, or answers the one that was made before from the same parts. */
+/** Makes the image, or answers the one that was made before in the same way. */
 export function prepareImage(): Image {
   mkdirSync(cacheFolder, { recursive: true });
   const kernel = prepareKernel(cacheFolder);
-  const packages = downloadPackages(join(cacheFolder, "packages"));
-  const print = createHash("sha256").update(`${kernel.modules}\n${packages.print}\n`);
+  const print = createHash("sha256").update(kernel.modules);
   for (const name of ["init", "serve"]) print.update(readFileSync(join(guestFolder, name)));
   for (const name of ["image.ts", "archive.ts", "packages.ts"])
     print.update(readFileSync(join(import.meta.dirname, name)));
@@ -45,7 +44,7 @@ export function prepareImage(): Image {
     const root = join(cacheFolder, "root");
     rmSync(root, { recursive: true, force: true });
     mkdirSync(root);
-    for (const file of packages.files) unpackPackage(file, root);
+    for (const file of downloadPackages(join(cacheFolder, "packages"))) unpackPackage(file, root);
     addModules(kernel.modules, join(root, "lib/modules"));
     prepareRoot(root);
     writeFileSync(`${initialFileSystem}-begun`, cpioArchive(root));

@@ -38,13 +38,24 @@ export function prepareKernel(folder: string): Kernel {
   return { image: join(kernel, image), modules: join(kernel, "lib/modules", image.slice("vmlinuz-".length)) };
 }
 
-function unpackReadyMade(into: string): boolean {
+/** Whether a kernel is there that need not be built. */
+export function hasKernel(folder: string): boolean {
+  return existsSync(join(folder, "kernel")) || readyMade() !== null;
+}
+
+function readyMade(): { readonly image: string; readonly modules: string } | null {
   const names = existsSync(readyMadeFolder) ? readdirSync(readyMadeFolder) : [];
   const image = names.find((name) => name.startsWith("vmlinuz-"));
   const modules = names.find((name) => name.startsWith("modules-") && name.endsWith(".tar.zst"));
-  if (image === undefined || modules === undefined) return false;
-  run("cp", join(readyMadeFolder, image), into);
-  run("tar", "--zstd", "-x", "-f", join(readyMadeFolder, modules), "--no-same-owner", "-C", into);
+  if (image === undefined || modules === undefined) return null;
+  return { image: join(readyMadeFolder, image), modules: join(readyMadeFolder, modules) };
+}
+
+function unpackReadyMade(into: string): boolean {
+  const ready = readyMade();
+  if (ready === null) return false;
+  run("cp", ready.image, into);
+  run("tar", "--zstd", "-x", "-f", ready.modules, "--no-same-owner", "-C", into);
   return true;
 }
 

@@ -32,6 +32,17 @@ const saidBytes = 4096;
 
 /** Commands for the machine whose command server is at that port of this machine. */
 export function machineCommands(port: () => number): MachineCommands {
+  const turns = limitedTurns(commandsAtOnce);
+  async function* execute(argv: readonly string[], options: Options): AsyncGenerator<Uint8Array, End> {
+    // Transfers wait for each other, and a watch never ends; neither may keep the rest from its turn.
+    const isShort = options.stdin === undefined && !argv.includes("send") && !argv.includes("events");
+    const release = isShort ? await turns() : undefined;
+    try {
+      return yield* connectAndRun(port(), argv, options);
+    } finally {
+      release?.();
+    }
+  }
   return {
     async run(argv, { timeoutMs, ...options }) {
       const bound = AbortSignal.timeout(timeoutMs);
@@ -39,7 +50,7 @@ export function machineCommands(port: () => number): MachineCommands {
       const chunks: Uint8Array[] = [];
       let roomBytes = outputLimitBytes;
       try {
-        const output = execute(port(), argv, { ...options, abort });
+        const output = execute(argv, { ...options, abort });
         let next = await output.next();
         while (next.done !== true) {
           if (roomBytes > 0) chunks.push(next.value.subarray(0, roomBytes));
@@ -54,7 +65,7 @@ export function machineCommands(port: () => number): MachineCommands {
     async *stream(argv, options) {
       let end: End;
       try {
-        end = yield* execute(port(), argv, options);
+        end = yield* execute(argv, options);
       } catch (error) {
         throw new ProblemError(problemOf(argv, error), { cause: error });
       }
@@ -66,8 +77,27 @@ export function machineCommands(port: () => number): MachineCommands {
   };
 }
 
+/** The emulator's network drops connections where many are opened at once. */
+const commandsAtOnce = 12;
+
+/** Hands out so many turns at a time, in the order in which they are asked for. */
+function limitedTurns(limit: number): () => Promise<() => void> {
+  const waiting: (() => void)[] = [];
+  let free = limit;
+  const release = (): void => {
+    const next = waiting.shift();
+    if (next === undefined) free += 1;
+    else next();
+  };
+  return async () => {
+    if (free > 0) free -= 1;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+    return release;
+  };
+}
+
 /** Hands out the output; answers how the command ended. Throws where the connection breaks. */
-async function* execute(
+async function* connectAndRun(
   port: number,
   argv: readonly string[],
   options: Options,

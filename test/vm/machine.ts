@@ -50,7 +50,9 @@ export function describeMachine(options: MachineOptions): Machine {
       await cutPower();
       said = "";
       port = await freePort();
-      child = spawn("qemu-system-x86_64", argumentsOf(options, port), { stdio: ["ignore", "pipe", "pipe"] });
+      // It yields to everything else, and ends with this process, however that ends.
+      const argv = ["-n", "10", "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"];
+      child = spawn("nice", [...argv, ...argumentsOf(options, port)], { stdio: ["ignore", "pipe", "pipe"] });
       for (const output of [child.stdout, child.stderr])
         output?.on("data", (text: Buffer) => (said = (said + text.toString("latin1")).slice(-consoleLimit)));
       child.on("error", (error) => (said += `\nthe emulator could not be started: ${error.message}\n`));
@@ -65,12 +67,20 @@ export function describeMachine(options: MachineOptions): Machine {
 }
 
 function argumentsOf({ image, disk, memoryMib = 1024 }: MachineOptions, port: number): string[] {
+  // Of a plain processor and without random addresses, what has been translated once serves every process:
+  // three times as fast as with all that the emulator can. What the machine has written outlives it without
+  // flushing, as the host goes on.
+  const kernel = "console=ttyS0 panic=-1 quiet rdinit=/init spl.spl_hostid=0xf10c0001";
+  const fast =
+    "mitigations=off norandmaps nokaslr clearcpuid=rep_good init_on_alloc=0 hardened_usercopy=off " +
+    "cgroup_disable=memory psi=0 audit=0 apparmor=0 transparent_hugepage=never nowatchdog";
   const groups = [
-    ["-M", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", String(memoryMib)],
+    ["-M", "q35", "-accel", "tcg", "-cpu", "qemu64", "-smp", "1", "-m", String(memoryMib)],
     ["-nodefaults", "-nographic", "-serial", "stdio", "-no-reboot"],
     ["-kernel", image.kernel, "-initrd", image.initialFileSystem],
-    ["-append", "console=ttyS0 panic=-1 quiet rdinit=/init mitigations=off spl.spl_hostid=0xf10c0001"],
-    ["-drive", `file=${disk},format=raw,if=none,id=d0,discard=unmap`, "-device", "virtio-blk-pci,drive=d0"],
+    ["-append", `${kernel} ${fast}`],
+    ["-drive", `file=${disk},format=raw,if=none,id=d0,cache=unsafe,discard=unmap`],
+    ["-device", "virtio-blk-pci,drive=d0"],
     ["-netdev", `user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:${port}-:7000`],
     ["-device", "virtio-net-pci,netdev=n0"],
   ];

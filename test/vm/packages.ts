@@ -1,5 +1,4 @@
 import { execFileSync } from "node:child_process";
-import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -15,29 +14,25 @@ function aptMirror(): string {
 }
 
 /** What the virtual machine's programs come from; apt adds what these depend on. */
-const wanted = ["zfsutils-linux", "util-linux", "coreutils", "tar", "busybox-static", "ucspi-tcp"];
+const wanted = ["zfsutils-linux", "busybox-static", "ucspi-tcp"];
 /** What Debian's packages ask for, but programs run by hand do not need. */
 const unneeded = new RegExp(
-  "^(perl|libperl|libgdbm|python3|libpython|usrmerge|dpkg_|debconf|media-types|init-system|libfile-find|" +
+  "^(coreutils|util-linux|tar_|dpkg_|" +
+    "perl|libperl|libgdbm|python3|libpython|usrmerge|debconf|media-types|init-system|libfile-find|" +
     "libnumber|libtext-glob|libsqlite|libdb5|readline|libreadline|libncursesw)",
 );
 
 /**
  * Downloads the packages for the virtual machine's programs, with an apt of its own that neither needs root
- * nor looks at what is installed on this machine. Answers the packages' files and a fingerprint of which they
- * are.
+ * nor looks at what is installed on this machine. Answers the packages' files.
  */
-export function downloadPackages(folder: string): {
-  readonly files: readonly string[];
-  readonly print: string;
-} {
+export function downloadPackages(folder: string): readonly string[] {
   const configuration = prepareApt(folder);
   apt(configuration, "update", "-qq");
   apt(configuration, "install", "-y", "-qq", "--download-only", "--no-install-recommends", ...wanted);
   const archives = join(folder, "cache", "archives");
   const names = readdirSync(archives).filter((name) => name.endsWith(".deb") && !unneeded.test(name));
-  const print = createHash("sha256").update(names.sort().join("\n")).digest("hex");
-  return { files: names.map((name) => join(archives, name)), print };
+  return names.map((name) => join(archives, name));
 }
 
 function prepareApt(folder: string): string {

@@ -20,6 +20,7 @@ import {
 
 import { openCutProxy, type CutProxy } from "./cut-proxy.ts";
 import { prepareImage } from "./image.ts";
+import { atEnd } from "./leftovers.ts";
 import { describeMachine, makeDisk, type Machine } from "./machine.ts";
 import { makePool, ZfsNode } from "./zfs-nodes.ts";
 
@@ -164,6 +165,11 @@ export class VmCluster {
     const { folder } = this;
     const cluster = need(await openLocalCluster({ folder, nodeCount: 2, clock: systemClock }));
     this.#cluster = cluster;
+    atEnd(() => {
+      const { pid } = cluster.control;
+      if (pid !== undefined) process.kill(pid, "SIGKILL");
+      rmSync(folder, { recursive: true, force: true });
+    });
     this.#client = need(openLocalClient(cluster));
     cluster.control.start();
     const image = prepareImage();

@@ -1,5 +1,3 @@
-import { randomUUID } from "node:crypto";
-
 import { openZfsBackend } from "@flocker/agent";
 import type { BackendHarness, BackendNode, Release } from "@flocker/agent/backend-conformance";
 import {
@@ -54,6 +52,10 @@ export class ZfsNode implements BackendNode {
     return this.#backend;
   }
 
+  get isRunning(): boolean {
+    return this.#backend !== undefined;
+  }
+
   /** Runs a shell's command line in the machine, which must succeed; answers what it said. */
   async sh(line: string, ...args: readonly string[]): Promise<string> {
     return await shell(this.machine, line, ...args);
@@ -95,8 +97,8 @@ export class ZfsNode implements BackendNode {
 
   async write(dataset: DatasetId, path: string, content: Uint8Array): Promise<void> {
     const file = `${this.mountRoot}/${dataset}/${path}`;
-    const argv = ["sh", "-c", 'mkdir -p "${1%/*}" && cat >"$1"', "sh", file];
-    await must(this.machine, argv, content);
+    const folder = path.includes("/") ? 'mkdir -p "${1%/*}" && ' : "";
+    await must(this.machine, ["sh", "-c", `${folder}cat >"$1"`, "sh", file], content);
   }
 
   async remove(dataset: DatasetId, path: string): Promise<void> {
@@ -105,18 +107,21 @@ export class ZfsNode implements BackendNode {
 
   async files(dataset: DatasetId): Promise<ReadonlyMap<string, Uint8Array>> {
     const folder = `${this.mountRoot}/${dataset}`;
+    // Few processes, as each takes its time: a list of all, an empty line, and the contents of all.
     const line =
-      'cd "$1" && find . -type f | while IFS= read -r f; do stat -c %s "$f"; echo "$f"; cat "$f"; done';
+      'cd "$1" && find . -type f -exec stat -c "%s %n" {} + && echo && find . -type f -exec cat {} +';
     const chunks: Uint8Array[] = [];
     for await (const chunk of this.machine.commands.stream(["sh", "-c", line, "sh", folder], {}))
-      chunks.push(chunk);
-    const text = Buffer.concat(chunks);
+      chunks.push(Uint8Array.from(chunk));
+    const said = Buffer.concat(chunks);
     const files = new Map<string, Uint8Array>();
-    for (let at = 0; at < text.length;) {
-      const [sizeEnd, nameEnd] = [text.indexOf("\n", at), text.indexOf("\n", text.indexOf("\n", at) + 1)];
-      const size = Number(text.toString("utf8", at, sizeEnd));
-      files.set(text.toString("utf8", sizeEnd + 3, nameEnd), text.subarray(nameEnd + 1, nameEnd + 1 + size));
-      at = nameEnd + 1 + size;
+    const listEnd = said[0] === 10 ? 0 : said.indexOf("\n\n") + 1;
+    let at = listEnd + 1;
+    for (const listed of said.toString("utf8", 0, listEnd).split("\n").slice(0, -1)) {
+      const sizeEnd = listed.indexOf(" ");
+      const end = at + Number(listed.slice(0, sizeEnd));
+      files.set(listed.slice(sizeEnd + 3), said.subarray(at, end));
+      at = end;
     }
     return files;
   }
@@ -194,21 +199,21 @@ export function machineSystem(machine: Machine): ZfsSystem {
       return BigInt(device.trim());
     },
     async holders({ tree }) {
-      // The links of a process lead below the tree, whichever of them it is.
-      const line =
-        'for l in /proc/[0-9]*/cwd /proc/[0-9]*/fd/*; do t=$(readlink "$l") || continue; ' +
-        'case "$t" in "$1"|"$1"/*) p=${l#/proc/}; p=${p%%/*}; echo "$p $(cat /proc/$p/comm) $t";; esac; done';
-      const said = await shell(machine, line, tree);
-      return said
-        .split("\n")
-        .filter((each) => each !== "")
-        .map((each) => {
-          const [pid = "", program = "", ...by] = each.split(" ");
-          return { pid: Number(pid), program, by: by.join(" ") };
-        });
+      // The links of a process lead below the tree, whichever of them it is. Processes end meanwhile.
+      const said = await shell(machine, "ls -l /proc/[0-9]*/cwd /proc/[0-9]*/fd/* 2>/dev/null || true");
+      const links = said.matchAll(/ \/proc\/(\d+)\/\S+ -> (.*)$/gm);
+      const holders: Holder[] = [];
+      for (const [, pid = "", target = ""] of links) {
+        if (target !== tree && !target.startsWith(`${tree}/`)) continue;
+        const program = await shell(machine, 'cat "/proc/$1/comm" || true', pid);
+        holders.push({ pid: Number(pid), program: program.trim(), by: target });
+      }
+      return holders;
     },
   };
 }
+
+type Holder = Awaited<ReturnType<ZfsSystem["holders"]>>[number];
 
 /** Makes a pool on a partition of the machine's disk. */
 export async function makePool(machine: Machine, name: string, partition: number): Promise<void> {
@@ -216,38 +221,34 @@ export async function makePool(machine: Machine, name: string, partition: number
   await shell(machine, line, name, String(partition));
 }
 
-let count = 0;
-
-/**
- * Three nodes with fresh, empty storage: datasets in three pools of one machine, which last as long as the
- * harness.
- */
-export async function zfsHarness(
+/** Three nodes in three pools of one machine. Their storage is emptied after each use of the harness. */
+export function zfsHarness(
   machine: Machine,
   pools: readonly [string, string, string],
-): Promise<BackendHarness & { readonly nodes: readonly [ZfsNode, ZfsNode, ZfsNode] }> {
-  count += 1;
-  const node = (pool: string): ZfsNode => new ZfsNode(machine, `${pool}/test-${count}`);
-  const nodes = [node(pools[0]), node(pools[1]), node(pools[2])] as const;
-  for (const each of nodes) {
-    await shell(machine, 'zfs create "$1"', each.pool);
-    await each.start();
-  }
-  return {
-    nodes,
-    async dispose() {
-      for (const each of nodes) {
-        each.stop();
-        const line =
-          'while pidof zfs >/dev/null; do usleep 20000; done; for s in $(zfs list -H -o name -t snapshot -r "$1"); do ' +
-          'for t in $(zfs holds -H "$s" | cut -f2); do zfs release "$t" "$s"; done; done; zfs destroy -R -f "$1"';
-        await shell(machine, line, each.pool);
-      }
-    },
+): () => Promise<BackendHarness> {
+  const nodes = [
+    new ZfsNode(machine, pools[0]),
+    new ZfsNode(machine, pools[1]),
+    new ZfsNode(machine, pools[2]),
+  ] as const;
+  return async () => {
+    // An agent lives on over the datasets that come and go.
+    for (const each of nodes) if (!each.isRunning) await each.start();
+    return {
+      nodes,
+      async dispose() {
+        await shell(machine, emptyPools, ...pools);
+      },
+    };
   };
 }
 
-/** A name that nothing else has. */
-export function freshName(): string {
-  return randomUUID();
-}
+/** Destroys all copies and what is staged, with snapshots that a dead agent still holds. */
+const emptyPools = [
+  "while pidof zfs >/dev/null; do usleep 10000; done;",
+  'all() { zfs list -H -r -o name,userrefs "$@" | grep -E "/flocker(-trash|-staging)?/"; };',
+  'all -t snapshot "$@" | while read -r name holds; do [ "$holds" = 0 ] || zfs holds -H "$name" |',
+  'while read -r held tag when; do zfs release "$tag" "$held"; done; done;',
+  'all -t filesystem "$@" | while read -r name holds; do zfs destroy -R -f "$name"; done;',
+  '! all -t filesystem "$@"',
+].join(" ");

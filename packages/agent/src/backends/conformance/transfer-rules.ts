@@ -83,6 +83,7 @@ export const transferRules: Rules = {
     value(await b.backend.receive(requestOf(dataset, base.guid, next), streamOf(bytes), never));
     // And on the way back, from a copy that has itself been received.
     await world.demote(a, dataset);
+    value(await b.backend.writeRecord(recordOf(dataset)));
     await world.use(b, dataset, { small: "3" });
     const back = await world.snapshot(b, dataset);
     const backBytes = await world.stream(b, dataset, next.guid, back.guid);

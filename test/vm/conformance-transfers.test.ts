@@ -1,0 +1,3 @@
+import { conformanceInMachine, isOfTransfers } from "./conformance.ts";
+
+conformanceInMachine(isOfTransfers);
