@@ -225,7 +225,7 @@ export async function makePool(machine: Machine, name: string, partition: number
 export function zfsHarness(
   machine: Machine,
   pools: readonly [string, string, string],
-): () => Promise<BackendHarness> {
+): () => Promise<BackendHarness & { readonly nodes: readonly [ZfsNode, ZfsNode, ZfsNode] }> {
   const nodes = [
     new ZfsNode(machine, pools[0]),
     new ZfsNode(machine, pools[1]),
