@@ -10,6 +10,7 @@ import {
   type DatasetId,
   type Link,
   type Log,
+  type Milliseconds,
   type NodeId,
   type Problem,
 } from "@flocker/core";
@@ -19,7 +20,8 @@ import { AgentSession, type SliceSource } from "./session.ts";
 
 /** An agent that connects has to say hello within this time. */
 const helloTimeoutMs = 10_000;
-const tickMs = 1_000;
+/** A link that is closed takes a while to end, so nobody is looked after more often than that. */
+const shortestTickMs = 1_000;
 
 type Hello = Extract<AgentToControl, { kind: "hello" }>;
 
@@ -65,7 +67,7 @@ export class AgentHub {
   async run(signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     while (!signal.aborted) {
-      await clock.sleep(tickMs, signal);
+      await clock.sleep(this.#untilDue(clock.monotonic()), signal);
       const now = clock.monotonic();
       for (const session of this.#sessions.values()) {
         if (now - session.lastHeardAt >= linkSilenceMs) session.link.close();
@@ -75,6 +77,14 @@ export class AgentHub {
     this.#unsubscribe();
     for (const session of this.#sessions.values()) session.link.close();
     await Promise.allSettled(this.#serving);
+  }
+
+  /** How long nothing is to be done; a session that comes meanwhile is due later than that. */
+  #untilDue(now: Milliseconds): Milliseconds {
+    let dueAt = now + heartbeatIntervalMs;
+    for (const { lastHeardAt, lastSentAt } of this.#sessions.values())
+      dueAt = Math.min(dueAt, lastHeardAt + linkSilenceMs, lastSentAt + heartbeatIntervalMs);
+    return Math.max(shortestTickMs, dueAt - now);
   }
 
   /** Whether the node's agent has durably taken in what the configuration says of the dataset now. */

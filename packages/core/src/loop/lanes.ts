@@ -258,7 +258,8 @@ function applyDone(lane: Lane, action: Action): void {
       lane.peer = null;
       return;
     case "unmount":
-      if (lane.move !== null) lane.move = { ...lane.move, unmounted: true };
+      // What has failed while it was served is no failure of the handoff that begins now.
+      if (lane.move !== null) lane.move = { ...lane.move, unmounted: true, failedSinceUnmount: false };
       return;
     case "hand-over":
       // What was known of the peer may have been forgotten for news that came meanwhile; this is certain.

@@ -290,7 +290,8 @@ function transferring(): Rig {
   return rig;
 }
 
-const serving = copy({ mountedAt, snapshots: [{ guid: "s1", name: "flocker-s1", createdAt: 1 }] });
+const s1 = { guid: "s1", name: "flocker-s1", createdAt: 1 };
+const serving = copy({ mountedAt, snapshots: [s1] });
 
 function described(rig: Rig, token: string | null): string[] {
   const partial = token === null ? null : { snapshot: "s1", base: null, token };
@@ -322,6 +323,20 @@ test("a transfer that brings something each time goes on at once, however often 
     return delayMs;
   });
   assert.deepEqual(delaysMs, [100, 200, 400]);
+});
+
+test("a transfer that was cut while the dataset was served does not interrupt it for nothing later", () => {
+  const rig = transferring();
+  described(rig, null);
+  rig.step({ kind: "performed", dataset, result: success({ kind: "snapshot", snapshot: s1 }) });
+  rig.looked([serving]);
+  sendFails(rig, "transfer-interrupted");
+  assert.ok(described(rig, null).includes("perform send"));
+  rig.step({ kind: "performed", dataset, result: success({ kind: "sent", sentBytes: 9, durationMs: 1 }) });
+  assert.ok(rig.looked([{ ...serving, writtenBytes: 0 }]).includes("perform unmount"));
+  rig.performed();
+  const unmounted = copy({ snapshots: [s1], mountedAt: null, writtenBytes: 0 });
+  assert.ok(rig.looked([unmounted]).includes("perform snapshot"), "the handoff goes on");
 });
 
 test("a dead token is not tried twice", () => {
