@@ -122,7 +122,7 @@ async function main(): Promise<number> {
   const [onFolders, onBtrfs] = cluster.nodes;
   const client = openLocalClient(cluster);
   if (!client.ok || onFolders === undefined || onBtrfs === undefined) throw new Error("there is a cluster");
-  const disk = makeDisk(join(onBtrfs.folder, "disk"), "btrfs", 2048 * mib);
+  const disk = makeDisk(join(onBtrfs.folder, "disk"), "btrfs", { sizeBytes: 2048 * mib });
   try {
     const text = await readFile(onBtrfs.configurationFile, "utf8");
     const dataset = "dataset: { backend: btrfs, root: disk, mount-root: flocker }";

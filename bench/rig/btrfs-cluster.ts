@@ -38,7 +38,9 @@ export async function openBtrfsCluster(imageMiB: number): Promise<BtrfsCluster> 
   const client = openLocalClient(cluster);
   if (!client.ok) throw new Error(client.problem.message);
   if (a === undefined || b === undefined) throw new Error("there are two nodes");
-  const disks = [a, b].map((node) => makeDisk(join(node.folder, "disk"), "btrfs", imageMiB * mib));
+  const disks = [a, b].map((node) =>
+    makeDisk(join(node.folder, "disk"), "btrfs", { sizeBytes: imageMiB * mib }),
+  );
   const [first, second] = disks;
   if (first === undefined || second === undefined) throw new Error("each node has a disk");
   const close = async (): Promise<void> => {

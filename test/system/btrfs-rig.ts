@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pollUntil, type RunnableNode } from "@flocker/cli/local";
 import { systemClock } from "@flocker/host";
@@ -14,10 +15,14 @@ export const noBtrfs: string | false =
     ? false
     : "file systems cannot be mounted here";
 
+/** In memory where that is possible: many small syncs would mostly wait for a real disk. */
+const imageFolder = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+
 /** Gives each node a btrfs of its own. */
 export async function onBtrfs(rig: Rig): Promise<void> {
   for (const node of rig.cluster.nodes) {
-    const disk = makeDisk(join(node.folder, "disk"), "btrfs");
+    const image = join(imageFolder, `flocker-system-${node.node}.img`);
+    const disk = makeDisk(join(node.folder, "disk"), "btrfs", { image });
     mkdirSync(join(disk.folder, "datasets"));
     rig.cleanUps.push(async () => {
       unmountAll(node.mountRoot);

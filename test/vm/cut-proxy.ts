@@ -11,8 +11,11 @@ export interface CutProxy extends AsyncDisposable {
   cutAfter: (() => number | null) | null;
 }
 
-/** Stands before the port of a data channel, which may change. */
-export async function openCutProxy(target: () => number): Promise<CutProxy> {
+/** Stands before the port of a data channel on this machine, which may change. */
+export async function openCutProxy(
+  target: () => number,
+  { host, port }: { readonly host: string; readonly port: number } = { host: "127.0.0.1", port: 0 },
+): Promise<CutProxy> {
   const sockets = new Set<Socket>();
   const state = { forwardedBytes: 0, cutCount: 0 };
   const proxy = createServer({ allowHalfOpen: true }, (near) => {
@@ -50,7 +53,7 @@ export async function openCutProxy(target: () => number): Promise<CutProxy> {
       });
     }
   });
-  proxy.listen(0, "127.0.0.1");
+  proxy.listen(port, host);
   await once(proxy, "listening");
   const opened: CutProxy = {
     port: (proxy.address() as AddressInfo).port,

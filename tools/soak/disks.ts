@@ -16,9 +16,16 @@ export interface Disk {
   remove(): void;
 }
 
-export function makeDisk(folder: string, kind: DiskKind, sizeBytes: number = defaultSizeBytes): Disk {
+/** Makes one; its image lies beside it unless told otherwise. */
+export function makeDisk(
+  folder: string,
+  kind: DiskKind,
+  {
+    sizeBytes = defaultSizeBytes,
+    image = `${folder}.img`,
+  }: { readonly sizeBytes?: number; readonly image?: string } = {},
+): Disk {
   mkdirSync(folder, { recursive: true });
-  const image = `${folder}.img`;
   closeSync(openSync(image, "w"));
   truncateSync(image, sizeBytes);
   if (kind === "btrfs") execFileSync("mkfs.btrfs", ["-q", image]);

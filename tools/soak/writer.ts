@@ -7,7 +7,7 @@ import { judgeRecords } from "./judge.ts";
 /** Where a dataset is mounted now, or undefined. */
 export type FindMount = () => Promise<string | undefined>;
 
-const pauseMs = 5;
+const defaultPauseMs = 5;
 
 /**
  * Writes numbered records through wherever the dataset is mounted, each synced, and never a number twice. It
@@ -19,6 +19,7 @@ export class Writer {
   readonly unsure: Set<number> = new Set();
   readonly #findMount: FindMount;
   readonly #clock: Clock;
+  readonly #pauseMs: number;
   readonly #stop = new AbortController();
   #next = 1;
   #hasFile = false;
@@ -26,7 +27,8 @@ export class Writer {
   #holdsUntil = 0;
   #ended: Promise<void> = Promise.resolve();
 
-  constructor(findMount: FindMount, clock: Clock) {
+  constructor(findMount: FindMount, clock: Clock, pauseMs: number = defaultPauseMs) {
+    this.#pauseMs = pauseMs;
     this.#findMount = findMount;
     this.#clock = clock;
   }
@@ -63,7 +65,7 @@ export class Writer {
       const folder = await this.#findMount();
       const file = folder === undefined ? undefined : await this.#open(folder);
       if (file !== undefined) await this.#write(file);
-      await this.#clock.sleep(pauseMs, this.#stop.signal);
+      await this.#clock.sleep(this.#pauseMs, this.#stop.signal);
     }
   }
 
