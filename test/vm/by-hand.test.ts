@@ -1,33 +1,13 @@
 // What people do to a pool by hand, behind the agent's back: it is found, told with its reason, and nothing
 // is lost for it.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import type { DatasetId } from "@flocker/core";
 import { refused, value, World } from "../../packages/agent/src/backends/conformance/world.ts";
-import { prepareImage } from "./image.ts";
-import { atEnd } from "./leftovers.ts";
-import { describeMachine, makeDisk } from "./machine.ts";
-import { makePool, zfsHarness, type ZfsNode } from "./zfs-nodes.ts";
+import { harnessInMachine } from "./pools-machine.ts";
+import type { ZfsNode } from "./zfs-nodes.ts";
 
-const pools = ["one", "two", "three"] as const;
-const folder = mkdtempSync(join(tmpdir(), "flocker-vm-"));
-const disk = join(folder, "disk");
-const machine = describeMachine({ image: prepareImage(), disk });
-const makeHarness = zfsHarness(machine, pools);
-atEnd(() => rmSync(folder, { recursive: true, force: true }));
-
-before(async () => {
-  makeDisk(disk, pools.length, 512);
-  await machine.start();
-  for (const [index, pool] of pools.entries()) await makePool(machine, pool, index + 1);
-});
-
-after(async () => {
-  await machine.cutPower();
-});
+const makeHarness = harnessInMachine();
 
 interface Story {
   readonly world: World;
