@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import * as fs from "node:fs/promises";
 import type { BigIntStats, StatsFs } from "node:fs";
+import { constants as system } from "node:os";
 
 /** A path as text, or as bytes where names of files in a dataset are meant: those need not be UTF-8. */
 export type FilePath = string | Buffer;
@@ -108,7 +109,9 @@ async function createFile(path: string): Promise<FileWriter> {
 
 /** The system's code of an error (`ENOENT`), or undefined where it has none. */
 export function errorCode(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+  if (!(error instanceof Error && "code" in error && typeof error.code === "string")) return undefined;
+  // Node has no name for the one that says that a quota is used up.
+  return "errno" in error && error.errno === -system.errno.EDQUOT ? "EDQUOT" : error.code;
 }
 
 /**

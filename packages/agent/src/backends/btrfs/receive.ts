@@ -181,9 +181,11 @@ async function verify(receiving: Receiving, before: CopyState | null): Promise<S
   // as after somebody's own backup, it may take one that is not ours, and only this tells.
   const base = request.base === null ? null : before === null ? null : heldSnapshot(before);
   if (shown.parentUuid !== (base?.uuid ?? null)) {
-    throw wrongBase(
-      request,
-      "btrfs took another subvolume of this file system for the base, which has the same identity",
+    throw refuse(
+      "snapshot-missing",
+      `An increment of dataset ${request.dataset} cannot be taken: btrfs took another subvolume of this file system ` +
+        `(uuid ${shown.parentUuid ?? "none"}) for snapshot ${request.base}, which has the same identity.`,
+      "Find it with btrfs subvolume list -u, and delete it or move it to another file system; it is tried again by itself.",
     );
   }
   // The program leaves data in memory only. Making a snapshot writes out those of this subvolume, and no

@@ -24,12 +24,13 @@ export async function takeSnapshot(context: Context, dataset: DatasetId, name: s
   // A snapshot straight of a received one would inherit its identity, so it goes through a writable
   // subvolume.
   const state = before.data === null ? await materialize(context, before) : before;
-  await requireNothingNested(context, doing, dataset);
   const staging = await makeStaging(context);
   let snapshot: StoredSnapshot;
   try {
     const path = `${staging}/${snapshotName}`;
     await snapshotSubvolume(context, doing, dataPath(context, dataset), path, { readOnly: true });
+    // Afterwards, since whatever was there when the snapshot was taken is seen now as well.
+    await requireNothingNested(context, doing, dataset);
     const { uuid } = await showSubvolume(context, doing, path);
     snapshot = { guid: uuid, name, createdAt: context.clock.now(), uuid };
     await adopt(context, dataset, staging, uuid);

@@ -128,14 +128,6 @@ const scenes: Readonly<Record<string, Scene>> = {
     },
     act: (node, dataset) => node.backend.snapshot(dataset, "name"),
   },
-  "snapshot of a copy that is at one": {
-    async prepare(world, dataset) {
-      await bornWith(world, dataset);
-      await world.snapshot(world.a, dataset);
-    },
-    act: (node, dataset) => node.backend.snapshot(dataset, "name"),
-    between: writable,
-  },
   destroySnapshots: {
     async prepare(world, dataset) {
       await bornWith(world, dataset);
