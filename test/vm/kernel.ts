@@ -70,7 +70,7 @@ function buildKernel(folder: string, into: string): void {
   );
   const root = join(folder, "build-root");
   rmSync(root, { recursive: true, force: true });
-  run("debootstrap", "--variant=minbase", "--components=main,contrib", debianSuite, root, debianMirror);
+  run("debootstrap", "--variant=minbase", "--components=main,contrib", debianSuite, root, debianMirror());
   const inside = (...argv: readonly string[]): void =>
     run("chroot", root, "env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C", ...argv);
   const install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"];

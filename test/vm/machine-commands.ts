@@ -10,6 +10,7 @@ import {
   type Milliseconds,
   type Problem,
 } from "@flocker/core";
+import { systemIds } from "@flocker/host";
 
 /** Runs programs in a virtual machine: a connection for each, whose other end is `guest/serve`. */
 export type MachineCommands = Commands;
@@ -26,8 +27,8 @@ interface End {
 }
 
 const outputLimitBytes = 2 ** 20;
-/** The exit code and the length of what was said, at the very end. */
-const trailerBytes = 16;
+/** The exit code, the length of what was said, and the mark of the end that the host has chosen. */
+const trailerBytes = 16 + 36;
 const saidBytes = 4096;
 
 /** Commands for the machine whose command server is at that port of this machine. */
@@ -106,20 +107,25 @@ async function* connectAndRun(
   const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
   const onAbort = (): void => void socket.destroy(new Error("it was stopped"));
   options.abort?.addEventListener("abort", onAbort, { once: true });
-  const feeding = feed(socket, argv, options);
+  const mark = systemIds.uuid();
+  const feeding = feed(socket, argv, mark, options);
   let held: Buffer = Buffer.alloc(0);
   try {
     for await (const chunk of socket as AsyncIterable<Buffer>) {
       held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+      // The machine does not close the connection itself: with input that is unread, what it has said would
+      // be lost.
+      if (held.subarray(-mark.length).toString("latin1") === mark) break;
       const ripe = held.length - saidBytes - trailerBytes;
       if (ripe <= 0) continue;
       yield held.subarray(0, ripe);
       held = held.subarray(ripe);
     }
     const trailer = held.subarray(-trailerBytes).toString("latin1");
-    if (!/^\d{16}$/.test(trailer)) throw new Error("the machine ended the connection too early");
+    if (!/^\d{16}/.test(trailer) || !trailer.endsWith(mark))
+      throw new Error("the machine ended the connection too early");
     const body = held.subarray(0, -trailerBytes);
-    const said = Number(trailer.slice(4));
+    const said = Number(trailer.slice(4, 16));
     if (body.length > said) yield body.subarray(0, body.length - said);
     return {
       exitCode: Number(trailer.slice(0, 4)),
@@ -137,9 +143,14 @@ async function* connectAndRun(
  * Sends the command and then its input; a source that fails breaks the connection, as the death of its reader
  * would.
  */
-async function feed(socket: Socket, argv: readonly string[], { stdin, cwd }: Options): Promise<void> {
+async function feed(
+  socket: Socket,
+  argv: readonly string[],
+  mark: string,
+  { stdin, cwd }: Options,
+): Promise<void> {
   socket.on("error", () => undefined);
-  const lines = [String(argv.length), cwd ?? "/", ...argv];
+  const lines = [String(argv.length), cwd ?? "/", stdin === undefined ? "none" : "input", mark, ...argv];
   if (lines.some((line) => line.includes("\n"))) throw new Error("an argument contains a line break");
   socket.write(lines.map((line) => `${line}\n`).join(""));
   if (stdin === undefined) {

@@ -4,10 +4,11 @@ import { join } from "node:path";
 
 /** The Debian release that the virtual machine is made of: the oldest OpenZFS that is supported, 2.1. */
 export const debianSuite = "bookworm";
-export const debianMirror: string = process.env["FLOCKER_VM_MIRROR"] ?? aptMirror();
 
-/** Where this machine's own apt has its packages from. */
-function aptMirror(): string {
+/** Where Debian's packages are had from: unless told otherwise, where this machine's own apt has its own. */
+export function debianMirror(): string {
+  const told = process.env["FLOCKER_VM_MIRROR"];
+  if (told !== undefined) return told;
   const format = ["--format", "$(REPO_URI)", "Created-By: Packages"];
   const [first] = execFileSync("apt-get", ["indextargets", ...format], { encoding: "utf8" }).split(/\s+/);
   return first ?? "";
@@ -43,7 +44,7 @@ function prepareApt(folder: string): string {
   const keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
   writeFileSync(
     below("etc", "sources.list"),
-    `deb [signed-by=${keys}] ${debianMirror} ${debianSuite} main contrib\n`,
+    `deb [signed-by=${keys}] ${debianMirror()} ${debianSuite} main contrib\n`,
   );
   const settings = {
     "Dir::Etc::sourcelist": below("etc", "sources.list"),

@@ -33,13 +33,8 @@ function isProgram(name: string): boolean {
   });
 }
 
-const lacking = whatIsLacking();
-if (lacking !== null) {
-  process.stdout.write(`The tests in virtual machines are left out: ${lacking}.\n`);
-} else {
-  const begunAt = performance.now();
-  prepareImage();
-  process.stdout.write(`The image is there after ${Math.round((performance.now() - begunAt) / 1000)} s.\n`);
+/** Runs the tests; they end with this process where it is told to end. */
+function runTests(): void {
   const folder = import.meta.dirname;
   const files = readdirSync(folder).filter((name) => name.endsWith(".test.ts"));
   const argv = ["--conditions=source", "--test", "--test-concurrency=2"];
@@ -49,3 +44,21 @@ if (lacking !== null) {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => child.kill(signal));
   child.on("exit", (code) => (process.exitCode = code ?? 1));
 }
+
+/** Makes the image; answers why that is not possible, or null. */
+function makeImage(): string | null {
+  const lacking = whatIsLacking();
+  if (lacking !== null) return lacking;
+  const begunAt = performance.now();
+  try {
+    prepareImage();
+  } catch (error) {
+    return `their image cannot be made here: ${String(error)}`;
+  }
+  process.stdout.write(`The image is there after ${Math.round((performance.now() - begunAt) / 1000)} s.\n`);
+  return null;
+}
+
+const lacking = makeImage();
+if (lacking === null) runTests();
+else process.stdout.write(`The tests in virtual machines are left out: ${lacking}.\n`);

@@ -246,9 +246,8 @@ export function zfsHarness(
 /** Destroys all copies and what is staged, with snapshots that a dead agent still holds. */
 const emptyPools = [
   "while pidof zfs >/dev/null; do usleep 10000; done;",
-  'all() { zfs list -H -r -o name,userrefs "$@" | grep -E "/flocker(-trash|-staging)?/"; };',
-  'all -t snapshot "$@" | while read -r name holds; do [ "$holds" = 0 ] || zfs holds -H "$name" |',
-  'while read -r held tag when; do zfs release "$tag" "$held"; done; done;',
-  'all -t filesystem "$@" | while read -r name holds; do zfs destroy -R -f "$name"; done;',
-  '! all -t filesystem "$@"',
+  'all=$(zfs list -H -r -t filesystem,snapshot -o name,userrefs "$@" | grep -E "/flocker(-trash|-staging)?/" | tr "\\t" :);',
+  'for each in $all; do case "$each" in *@*:0) ;; *@*) zfs holds -H "${each%:*}" |',
+  'while read -r name tag when; do zfs release "$tag" "$name"; done;; esac; done;',
+  'for each in $all; do case "$each" in *@*) ;; *) zfs destroy -R -f "${each%:*}" || exit 1;; esac; done',
 ].join(" ");
