@@ -27,7 +27,7 @@ const { values: options } = parseArgs({
 /** In percent of one core. */
 const goals = { cpuPercent: 0.1 };
 const datasetCount = Number(options.datasets);
-const quietSeconds = 10;
+const quietSeconds = 15;
 const timeoutMs = 900_000;
 const creationsAtATime = 8;
 const mib = 2 ** 20;
@@ -108,7 +108,7 @@ async function settle(nodes: readonly RunnableNode[], watched: readonly Watched[
     ask: async () => {
       if (nodes.some(({ mountRoot }) => readdirSync(mountRoot).length < datasetCount)) return undefined;
       const measured = await costs(watched, quietSeconds);
-      return measured.every(({ cpuPercent }) => cpuPercent < 2) ? true : undefined;
+      return measured.every(({ cpuPercent }) => cpuPercent < 0.5) ? true : undefined;
     },
   });
   if (!result.ok) throw new Error(result.problem.message);
