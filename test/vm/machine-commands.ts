@@ -108,11 +108,15 @@ async function* connectAndRun(
   const onAbort = (): void => void socket.destroy(new Error("it was stopped"));
   options.abort?.addEventListener("abort", onAbort, { once: true });
   const mark = systemIds.uuid();
-  const feeding = feed(socket, argv, mark, options);
+  const { promise: isAnswering, resolve: answers } = Promise.withResolvers<void>();
+  const feeding = feed(socket, argv, { ...options, mark, isAnswering });
   let held: Buffer = Buffer.alloc(0);
+  let greetingBytes = 1;
   try {
     for await (const chunk of socket as AsyncIterable<Buffer>) {
-      held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+      answers();
+      held = Buffer.concat([held, chunk.subarray(greetingBytes)]);
+      greetingBytes = 0;
       // The machine does not close the connection itself: with input that is unread, what it has said would
       // be lost.
       if (held.subarray(-mark.length).toString("latin1") === mark) break;
@@ -146,17 +150,13 @@ async function* connectAndRun(
 async function feed(
   socket: Socket,
   argv: readonly string[],
-  mark: string,
-  { stdin, cwd }: Options,
+  { stdin, cwd, mark, isAnswering }: Options & { readonly mark: string; readonly isAnswering: Promise<void> },
 ): Promise<void> {
   socket.on("error", () => undefined);
   const lines = [String(argv.length), cwd ?? "/", stdin === undefined ? "none" : "input", mark, ...argv];
   if (lines.some((line) => line.includes("\n"))) throw new Error("an argument contains a line break");
   socket.write(lines.map((line) => `${line}\n`).join(""));
-  if (stdin === undefined) {
-    socket.end();
-    return;
-  }
+  if (stdin === undefined) return;
   const iterator = stdin[Symbol.asyncIterator]();
   const closed = once(socket, "close").catch(() => undefined);
   try {
@@ -170,10 +170,12 @@ async function feed(
       if (!socket.write(next.value))
         await Promise.race([once(socket, "drain").catch(() => undefined), closed]);
     }
+    await Promise.race([isAnswering, closed]);
     socket.end();
   } catch {
     // As a pipe whose writer has gone: the command sees the end of its input, and the source's error is its
     // owner's.
+    await Promise.race([isAnswering, closed]);
     socket.end();
   }
 }

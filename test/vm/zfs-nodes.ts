@@ -249,5 +249,7 @@ const emptyPools = [
   'all=$(zfs list -H -r -t filesystem,snapshot -o name,userrefs "$@" | grep -E "/flocker(-trash|-staging)?/" | tr "\\t" :);',
   'for each in $all; do case "$each" in *@*:0) ;; *@*) zfs holds -H "${each%:*}" |',
   'while read -r name tag when; do zfs release "$tag" "$name"; done;; esac; done;',
-  'for each in $all; do case "$each" in *@*) ;; *) zfs destroy -R -f "${each%:*}" || exit 1;; esac; done',
+  'for each in $all; do case "$each" in *@*) ;; *) name=${each%:*};',
+  // What lay below another, or was made of it, has gone with it.
+  'zfs destroy -R -f "$name" || ! zfs list "$name" >/dev/null 2>&1 || exit 1;; esac; done',
 ].join(" ");
