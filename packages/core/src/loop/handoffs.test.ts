@@ -1,7 +1,8 @@
 // A handoff's time: held to the dataset's budget, told, and learned from.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { success } from "../model/problem.ts";
+import { failure, success } from "../model/problem.ts";
+import { laneOf } from "./state.ts";
 import { nextWake } from "./machine.ts";
 import { MachineRig as Rig } from "../testing/machine-rig.ts";
 import { copy, dataset, epoch, nodeB, slice } from "../testing/plan-fixtures.ts";
@@ -37,6 +38,21 @@ test("a handoff that has used its budget up is given up: the dataset is served a
   ]);
   rig.now += 100;
   assert.ok(rig.step({ kind: "woken" }).includes("perform describe"));
+  const knowledge = { node: nodeB, record: null, snapshots: [], unchangedSince: null, partial: null };
+  rig.step({ kind: "performed", dataset, result: success({ kind: "described", knowledge }) });
+  const next = rig.looked([copy({ mountedAt })]);
+  assert.ok(!next.includes("perform unmount"), "the prediction that was wrong is not believed again");
+});
+
+test("an unmount that fails begins no handoff: nothing that is sent later is held to its time", () => {
+  const rig = inHandoff(2_000);
+  rig.now += 60_000;
+  const busy = failure("busy-mount", "It is in use.", "Close it.");
+  rig.step({ kind: "performed", dataset, result: busy });
+  rig.looked([copy({ mountedAt })]);
+  rig.now += 100;
+  rig.step({ kind: "woken" });
+  assert.equal(laneOf(rig.state, dataset).move?.handoff, null);
 });
 
 test("the last transfer of a handoff gets what is left of the budget", () => {
@@ -85,7 +101,7 @@ test("one bad handoff is not believed for ever: what it taught fades while other
   const knowledge = { node: nodeB, record: null, snapshots: [], unchangedSince: null, partial: null };
   rig.step({ kind: "performed", dataset, result: success({ kind: "described", knowledge }) });
   const tried = rig.looked([copy({ mountedAt })]);
-  for (let attempt = 0; attempt < 3; attempt += 1) {
+  for (let attempt = 0; attempt < 6; attempt += 1) {
     rig.now = nextWake(rig.state) ?? rig.now;
     tried.push(...rig.step({ kind: "woken" }));
   }

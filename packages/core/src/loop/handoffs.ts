@@ -6,6 +6,7 @@ import {
   formatSeconds,
   learnedOverheadMs,
   overBudget,
+  overrunOverheadMs,
   type Round,
 } from "../plan/handoff-prediction.ts";
 import type { ActionAnswer, AgentState, Lane } from "./state.ts";
@@ -49,8 +50,8 @@ export function handoffLeftMs(lane: Lane, now: Milliseconds): Milliseconds | und
   return Math.max(1, budgetMs - (now - handoff.beganAt));
 }
 
-function isAbandonable({ local }: Lane): boolean {
-  return local.kind === "copy" && local.copy.record.role === "primary";
+function isAbandonable({ local, move }: Lane): boolean {
+  return move?.unmounted === true && local.kind === "copy" && local.copy.record.role === "primary";
 }
 
 /**
@@ -77,9 +78,20 @@ export function handoffWentOn(
   const tookMs = now - handoff.beganAt;
   if (action.do === "write-record" || budgetMs === undefined || tookMs <= budgetMs) return undefined;
   lane.move = { ...lane.move, failedSinceUnmount: true };
-  state.handoffOverheadMs = Math.max(state.handoffOverheadMs ?? 0, tookMs - sendMs);
+  handoffGivenUp(state, lane);
   const what = `The handoff was given up after ${formatSeconds(tookMs)}`;
   return overBudget(what, budgetMs);
+}
+
+/**
+ * The handoff has overrun the dataset's budget. Tried again on the same prediction it would do so again, and
+ * interrupt service each time for nothing.
+ */
+export function handoffGivenUp(state: AgentState, lane: Lane): void {
+  const predictedMs = lane.move?.handoff?.predictedMs;
+  const budgetMs = lane.slice?.desired?.maximumDowntimeMs;
+  if (predictedMs === undefined || budgetMs === undefined) return;
+  state.handoffOverheadMs = overrunOverheadMs(state.handoffOverheadMs, { predictedMs, budgetMs });
 }
 
 /** The successor has the dataset. Its mount, which nobody tells us of, takes about what our unmount took. */

@@ -3,7 +3,14 @@ import type { Milliseconds } from "../model/ids.ts";
 import type { Problem, Result } from "../model/problem.ts";
 import type { Action, Decision, LaneInput, MoveMemory, PeerKnowledge, Wait } from "../plan/lane-input.ts";
 import { backoffMs } from "./backoff.ts";
-import { beginHandoff, forgetHandoffs, handoffLeftMs, handoffWentOn, noteTransfer } from "./handoffs.ts";
+import {
+  beginHandoff,
+  forgetHandoffs,
+  handoffGivenUp,
+  handoffLeftMs,
+  handoffWentOn,
+  noteTransfer,
+} from "./handoffs.ts";
 import { answerAtOnce, startJob } from "./jobs.ts";
 import { reasonOfFailure, setReasons } from "./report.ts";
 import type { ActionAnswer, AgentState, Lane, Pool } from "./state.ts";
@@ -194,6 +201,9 @@ function actionFailed(
   now: Milliseconds,
 ): void {
   failed(state, lane, action.do, problem, now);
+  if (problem.code === "downtime-over-budget") handoffGivenUp(state, lane);
+  // It is still served: no handoff has begun.
+  if (lane.move !== null && action.do === "unmount") lane.move = { ...lane.move, handoff: null };
   lane.peer = null;
   if (lane.move !== null && problem.code === "resume-token-dead" && action.do === "send")
     lane.move = { ...lane.move, deadToken: action.resume ?? null };

@@ -15,6 +15,10 @@ const unknownBytesPerMs = (100 * 2 ** 20) / 1000;
 const tellingBytes = 4 * 2 ** 20;
 /** How much a new handoff counts beside all earlier ones. */
 const newestShare = 0.5;
+/** What is left of a lesson each time that it has kept a handoff from being tried. */
+const fadedShare = 0.8;
+/** A handoff that was given up is taken to need so many times its budget. */
+const overrunFactor = 1.5;
 
 /**
  * How long a dataset will be unmounted in a handoff that has so many bytes left to send. A transfer takes
@@ -54,7 +58,16 @@ export function learnedOverheadMs(
 
 /** What to think of it after a handoff was not tried for its sake. */
 export function fadedOverheadMs(before: Milliseconds | null): Milliseconds | null {
-  return before === null ? null : Math.min(before, Math.max(unknownOverheadMs, before / 2));
+  return before === null ? null : Math.min(before, Math.max(unknownOverheadMs, before * fadedShare));
+}
+
+/** What to think of it after a handoff was given up, which by its prediction should have been kept. */
+export function overrunOverheadMs(
+  before: Milliseconds | null,
+  overrun: { readonly predictedMs: Milliseconds; readonly budgetMs: Milliseconds },
+): Milliseconds {
+  const missedMs = overrunFactor * overrun.budgetMs - overrun.predictedMs;
+  return (before ?? unknownOverheadMs) + Math.max(0, missedMs);
 }
 
 /** A handoff that cannot keep its dataset's budget: `downtime-over-budget`. */

@@ -198,5 +198,5 @@ function describe(wish: Wish, sim: SimCluster): string {
 
 /** Half of the moves have a budget, which a quiet cluster keeps, and one with faults may not. */
 function budgetMs(dataset: DatasetId, node: number): number | null {
-  return (dataset.charCodeAt(0) + node) % 2 === 0 ? 5_000 : null;
+  return (dataset.charCodeAt(0) + node) % 2 === 0 ? 30_000 : null;
 }
