@@ -11,7 +11,7 @@ import { runPlan } from "./run.ts";
 const seedsPerMutation = 20;
 
 test("no rule is broken in the first seeds, nor in those that once broke one", async () => {
-  const once = [54, 152, 160, 161, 170, 202, 214, 240, 250, 275, 298, 415, 420, 489];
+  const once = [24, 54, 152, 160, 161, 170, 202, 214, 240, 250, 275, 298, 415, 420, 462, 489];
   for (const seed of [...Array.from({ length: 20 }, (_, index) => index + 1), ...once]) {
     const { finding } = await runSeed(seed, { twiceEvery: 5 });
     assert.equal(finding, null, `seed ${seed}: ${finding ?? ""}`);
