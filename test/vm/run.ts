@@ -14,6 +14,8 @@ function whatIsLacking(): string | null {
   if (process.platform !== "linux" || process.arch !== "x64")
     return "the virtual machines are made of Debian's packages for amd64 on such a machine";
   const isKernelThere = hasKernel(cacheFolder);
+  if (!isKernelThere && process.argv.includes("--no-build"))
+    return "there is no ready-made kernel, and building one takes ten minutes (npm run test:vm does)";
   const wanted = isKernelThere ? always : [...always, ...forTheKernel];
   const missing = wanted.filter((program) => !isProgram(program));
   if (missing.length > 0) return `these programs are not installed: ${missing.join(", ")}`;
