@@ -14,9 +14,12 @@ const conditioned = !source || process.execArgv.includes("--conditions=source");
 
 const flags = source ? ["--conditions=source"] : [];
 
-// Keeps the nursery small; src/local/local-cluster.ts says why. In a process that runs it can only be kept
-// from growing.
-require("node:v8").setFlagsFromString("--semi-space-growth-factor=1");
+// An agent's nursery stays small; src/local/local-cluster.ts says why. In a process that runs it can only be
+// kept from growing.
+if (process.argv[2] === "agent") {
+  flags.push("--max-semi-space-size=1");
+  require("node:v8").setFlagsFromString("--semi-space-growth-factor=1");
+}
 
 if (newEnough && conditioned) {
   void import(require("node:url").pathToFileURL(entry).href);

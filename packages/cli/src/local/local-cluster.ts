@@ -37,7 +37,7 @@ export async function openLocalCluster(plan: LocalClusterPlan): Promise<Result<L
     new LocalProcess({
       name,
       logFile: join(logs, `${name}.log`),
-      argv: [...flockerCommand(), kind, "--config", configurationFile],
+      argv: [...flockerCommand(kind === "agent" ? [smallNursery] : []), kind, "--config", configurationFile],
     });
   const control = service("control", "control", files.controlConfigurationFile);
   const nodes = files.nodes.map((node) => ({
@@ -63,14 +63,14 @@ export async function openLocalCluster(plan: LocalClusterPlan): Promise<Result<L
  * The command line that runs the `flocker` of this very installation: sources in a checkout, else what was
  * built.
  */
-export function flockerCommand(): readonly string[] {
+export function flockerCommand(flags: readonly string[] = []): readonly string[] {
   const main = fileURLToPath(
     new URL(import.meta.url.endsWith(".ts") ? "../main.ts" : "../main.js", import.meta.url),
   );
   return [
     process.execPath,
     ...process.execArgv.filter((argument) => argument.startsWith("--conditions")),
-    smallNursery,
+    ...flags,
     main,
   ];
 }
