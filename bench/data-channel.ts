@@ -12,8 +12,7 @@ import { connect as connectTcp, createServer as createTcpServer } from "node:net
 import type { AddressInfo, Server, Socket } from "node:net";
 import { connect as connectTls, createServer as createTlsServer } from "node:tls";
 import { crc32 } from "node:zlib";
-import { ProblemError, formatSize, success } from "@flocker/core";
-import type { Result } from "@flocker/core";
+import { formatSize, need, success } from "@flocker/core";
 import {
   dataChannelPeers,
   dataChannelServer,
@@ -57,12 +56,7 @@ const labels: Readonly<Record<Way, string>> = {
 };
 
 function credentialsOf(files: CredentialFiles): Credentials {
-  return valueOf(loadCredentials(files));
-}
-
-function valueOf<Value>(result: Result<Value>): Value {
-  if (!result.ok) throw new ProblemError(result.problem);
-  return result.value;
+  return need(loadCredentials(files));
 }
 
 async function* generated(totalBytes: number): AsyncGenerator<Uint8Array> {
@@ -85,7 +79,7 @@ async function receive(task: Task): Promise<number> {
       log: silentLog,
       clock: systemClock,
     });
-    return valueOf(server).port;
+    return need(server).port;
   }
   const take = (socket: Socket): void => {
     let checksum = 0;
@@ -112,7 +106,7 @@ async function send(task: Task, port: number): Promise<void> {
     const peers = dataChannelPeers({ credentials, log: silentLog, clock: systemClock });
     const abort = new AbortController().signal;
     const body = generated(task.totalBytes);
-    valueOf(await peers.ask({ node: answeringNode, host, port }, receiveRequest, { body, abort }));
+    need(await peers.ask({ node: answeringNode, host, port }, receiveRequest, { body, abort }));
     return;
   }
   let checksum = 0;

@@ -1,5 +1,5 @@
 import type { Abort, ByteStream, Commands, CommandResult } from "@flocker/core";
-import { ProblemError } from "@flocker/core";
+import { need, ProblemError } from "@flocker/core";
 
 import { noSpace, refuse, tellsOfNoSpace } from "./problems.ts";
 
@@ -24,9 +24,7 @@ export async function tryProgram(
   argv: readonly string[],
   options: { readonly cwd?: string; readonly abort?: Abort; readonly stdin?: ByteStream } = {},
 ): Promise<CommandResult> {
-  const result = await commands.run(argv, { timeoutMs: noDeadlineMs, ...options });
-  if (!result.ok) throw new ProblemError(result.problem);
-  return result.value;
+  return need(await commands.run(argv, { timeoutMs: noDeadlineMs, ...options }));
 }
 
 /** A program's standard output; it throws where the program fails. */

@@ -1,5 +1,5 @@
 import { assert } from "../assert.ts";
-import type { Milliseconds } from "../model/ids.ts";
+import type { Milliseconds, NodeId } from "../model/ids.ts";
 import type { Problem, Result } from "../model/problem.ts";
 import type { Action, Decision, LaneInput, MoveMemory, PeerKnowledge, Wait } from "../plan/lane-input.ts";
 import { backoffMs } from "./backoff.ts";
@@ -145,18 +145,22 @@ export function noteBirth(state: AgentState, lane: Lane, note: NonNullable<Lane[
 function rememberMove(state: AgentState, lane: Lane): void {
   const target = lane.slice?.desired?.primary;
   if (target === undefined || target === state.identity.node) return;
-  if (lane.move?.target !== target)
-    lane.move = {
-      target,
-      snapshot: null,
-      rounds: [],
-      unmounted: false,
-      handoff: null,
-      failedSinceUnmount: false,
-      partialToken: null,
-      deadToken: null,
-      takeBack: null,
-    };
+  if (lane.move?.target !== target) lane.move = beginningOf(target);
+}
+
+/** A move of which nothing has been done. */
+function beginningOf(target: NodeId): MoveMemory {
+  return {
+    target,
+    snapshot: null,
+    rounds: [],
+    unmounted: false,
+    handoff: null,
+    failedSinceUnmount: false,
+    partialToken: null,
+    deadToken: null,
+    takeBack: null,
+  };
 }
 
 /** Takes in how an action ended, and looks again at once. */
@@ -244,14 +248,7 @@ function applyAnswer(lane: Lane, action: Action, answer: ActionAnswer): void {
     case "take-back":
       assert(action.do === "take-back", "only a question to take back is answered so");
       lane.move = {
-        target: action.peer.node,
-        snapshot: null,
-        rounds: [],
-        unmounted: false,
-        handoff: null,
-        failedSinceUnmount: false,
-        partialToken: null,
-        deadToken: null,
+        ...beginningOf(action.peer.node),
         takeBack: { epoch: action.epoch, granted: answer.granted },
       };
       return;
