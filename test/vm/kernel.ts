@@ -71,8 +71,12 @@ function buildKernel(folder: string, into: string): void {
   const root = join(folder, "build-root");
   rmSync(root, { recursive: true, force: true });
   run("debootstrap", "--variant=minbase", "--components=main,contrib", debianSuite, root, debianMirror());
+  // Without /proc dkms builds nothing, and the packages are installed all the same. The mount ends with the
+  // command.
+  const enter = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"';
+  const environment = ["env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C"];
   const inside = (...argv: readonly string[]): void =>
-    run("chroot", root, "env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C", ...argv);
+    run("unshare", "--mount", "sh", "-c", enter, root, ...environment, ...argv);
   const install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"];
   const kernel = [
     "linux-image-cloud-amd64",
@@ -86,7 +90,10 @@ function buildKernel(folder: string, into: string): void {
   inside(...install, "zfs-dkms");
   const image = readdirSync(join(root, "boot")).find((name) => name.startsWith("vmlinuz-"));
   if (image === undefined) throw new Error("Debian's kernel package has brought no kernel");
-  inside("depmod", image.slice("vmlinuz-".length));
+  const release = image.slice("vmlinuz-".length);
+  if (!existsSync(join(root, "lib/modules", release, "updates/dkms/zfs.ko")))
+    throw new Error(`zfs-dkms has built no module for ${release}; see ${join(root, "var/lib/dkms/zfs")}`);
+  inside("depmod", release);
   run("cp", join(root, "boot", image), into);
   mkdirSync(join(into, "lib"));
   run("cp", "-a", join(root, "lib/modules"), join(into, "lib/modules"));

@@ -7,7 +7,7 @@ import { cacheFolder, prepareImage } from "./image.ts";
 import { hasKernel } from "./kernel.ts";
 
 const always = ["qemu-system-x86_64", "apt-get", "dpkg-deb", "tar", "zstd", "nice", "setpriv"];
-const forTheKernel = ["debootstrap", "chroot"];
+const forTheKernel = ["debootstrap", "chroot", "unshare"];
 
 /** Why there can be no virtual machine here, or null. */
 function whatIsLacking(): string | null {
