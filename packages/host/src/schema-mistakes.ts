@@ -19,6 +19,7 @@ interface SchemaView {
   readonly enum?: readonly unknown[];
   readonly anyOf?: readonly TSchema[];
   readonly properties?: Readonly<Record<string, TSchema>>;
+  readonly patternProperties?: Readonly<Record<string, TSchema>>;
   readonly required?: readonly string[];
   readonly additionalProperties?: unknown;
   readonly items?: TSchema;
@@ -44,6 +45,8 @@ function* walk(schema: TSchema, value: unknown, path: Path): Generator<Mistake> 
   const view: SchemaView = schema;
   if (view.anyOf !== undefined) yield* walkUnion(schema, view.anyOf, value, path);
   else if (view.properties !== undefined && isMapping(value)) yield* walkMapping(view, value, path);
+  else if (view.patternProperties !== undefined && isMapping(value))
+    yield* walkRecord(view.patternProperties, value, path);
   else if (view.items !== undefined && Array.isArray(value)) {
     const { items } = view;
     for (const [index, item] of value.entries()) yield* walk(items, item, [...path, index]);
@@ -72,6 +75,25 @@ function* walkMapping(view: SchemaView, value: Record<string, unknown>, path: Pa
   for (const [key, schema] of Object.entries(properties)) {
     if (Object.hasOwn(value, key)) yield* walk(schema, value[key], [...path, key]);
     else if (view.required?.includes(key) === true) yield missing(schema, [...path, key]);
+  }
+}
+
+/** A mapping whose keys are people's own, of a form that is told by a pattern. */
+function* walkRecord(
+  patterns: Readonly<Record<string, TSchema>>,
+  value: Record<string, unknown>,
+  path: Path,
+): Generator<Mistake> {
+  for (const [key, each] of Object.entries(value)) {
+    const [, schema] = Object.entries(patterns).find(([pattern]) => new RegExp(pattern).test(key)) ?? [];
+    if (schema !== undefined) yield* walk(schema, each, [...path, key]);
+    else
+      yield {
+        path: [...path, key],
+        at: "key",
+        cause: "that is no name that is possible here",
+        remedy: `Use one of the form ${Object.keys(patterns).join(" or ")}.`,
+      };
   }
 }
 
