@@ -43,7 +43,7 @@ export async function performAction(
   const { backend } = ports;
   switch (action.do) {
     case "create":
-      return answered(await backend.create(action.record, action.maximumSizeBytes));
+      return answered(await backend.create(action.record, action.maximumSizeBytes, action.origin));
     case "mount":
       return answered(await backend.mount(dataset));
     case "unmount":
@@ -129,6 +129,7 @@ async function sendCopy(
 ): Promise<Result<ActionAnswer>> {
   const { peer, epoch, base, snapshot, maximumSizeBytes } = action;
   const resume = action.resume === undefined ? {} : { resume: action.resume };
+  const profile = action.profile === undefined ? {} : { profile: action.profile };
   const since = ports.clock.monotonic();
   const sending = { dataset, base, snapshot: snapshot.guid, ...resume };
   const opened = await ports.backend.send(sending, context.abort);
@@ -142,6 +143,7 @@ async function sendCopy(
     snapshot,
     maximumSizeBytes,
     estimatedBytes,
+    ...profile,
     ...resume,
   };
   const result = await ports.peers.ask(peer, request, {
@@ -178,9 +180,11 @@ export async function serveRequest(
   assert(request.kind === "receive", "only a promotion or a stream is work");
   const { base, snapshot, epoch, maximumSizeBytes } = request;
   const resume = request.resume === undefined ? {} : { resume: request.resume };
+  const profile = request.profile === undefined ? {} : { profile: request.profile };
+  const record = { dataset, epoch, role: "replica" } as const;
   const counter = { bytes: 0 };
   const received = await backend.receive(
-    { dataset, base, snapshot, record: { dataset, epoch, role: "replica" }, maximumSizeBytes, ...resume },
+    { dataset, base, snapshot, record, maximumSizeBytes, ...profile, ...resume },
     counted(body, counter),
     abort,
   );

@@ -93,6 +93,8 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   "transfer-corrupt": { status: 500, title: "A transfer was damaged" },
   "transfer-interrupted": { status: 503, title: "A transfer was interrupted" },
   "resume-token-dead": { status: 503, title: "An interrupted transfer cannot go on" },
+  "profile-unknown": { status: 409, title: "The node does not know the profile" },
+  "source-unusable": { status: 409, title: "The storage cannot be taken over" },
   "not-supported": { status: 409, title: "This is not supported here" },
   "command-failed": { status: 500, title: "A command failed" },
   "downtime-over-budget": { status: 409, title: "A handoff would take too long" },

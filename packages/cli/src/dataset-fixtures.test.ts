@@ -48,6 +48,7 @@ export function datasetOf(parts: DatasetParts = {}): v2.Dataset {
       maximum_size: maximumSize,
       maximum_downtime_ms: null,
       metadata,
+      source: null,
       deletion: null,
       revision,
     },

@@ -77,6 +77,8 @@ const exitCodeOf: Readonly<Record<ProblemCode, ExitCode>> = {
   "transfer-corrupt": exitCodes.failed,
   "transfer-interrupted": exitCodes.failed,
   "resume-token-dead": exitCodes.failed,
+  "profile-unknown": exitCodes.refused,
+  "source-unusable": exitCodes.refused,
   "not-supported": exitCodes.refused,
   "command-failed": exitCodes.failed,
   "downtime-over-budget": exitCodes.refused,

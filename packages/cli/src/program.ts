@@ -4,6 +4,7 @@ import { caCommand } from "./commands/ca.ts";
 import {
   createCommand,
   deleteCommand,
+  importCommand,
   moveCommand,
   resizeCommand,
   failoverCommand,
@@ -34,6 +35,7 @@ export function buildProgram(cli: CommandLine, version: string): Command {
   program
     .commandsGroup("Datasets:")
     .addCommand(createCommand(cli))
+    .addCommand(importCommand(cli))
     .addCommand(listCommand(cli))
     .addCommand(showCommand(cli))
     .addCommand(explainCommand(cli))

@@ -19,6 +19,8 @@ const remedies: Readonly<Record<ReasonCode, string | null>> = {
   "downtime-over-budget":
     "let programs write less for a while, or allow more with flocker move --max-downtime",
   "no-space": "free or add space on the target, or choose another",
+  "profile-unknown": "add the profile to dataset.profiles in agent.yml there, and restart the agent",
+  "source-unusable": "put right what the message names, or delete the dataset: nothing has been taken yet",
   "storage-unreadable": "put the storage right; until then the copy is left alone",
   "command-failed": "cure what the message names; it is tried again by itself",
   superseded: "nothing is served or destroyed there; compare the copies before you remove one",

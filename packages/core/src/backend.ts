@@ -14,6 +14,21 @@ export interface Capabilities {
   readonly clone: boolean;
   readonly compression: boolean;
   readonly encryption: boolean;
+  /** It can make a copy of storage that is there already; see {@link CopyOrigin}. */
+  readonly adoption?: boolean;
+  /** The snapshots that people have made go along with a move, each as a step of its own. */
+  readonly carriesSnapshots?: boolean;
+}
+
+/** What a new copy is made of, and how. */
+export interface CopyOrigin {
+  /**
+   * The name of a set of settings in the agent's configuration. Backends without such sets take no notice of
+   * it; one that has them refuses a name that it does not know (`profile-unknown`).
+   */
+  readonly profile?: string;
+  /** What the backend calls storage that becomes the copy, with all that is in it. */
+  readonly source?: string;
 }
 
 /** Which stream to make: the whole of a snapshot, or what lies between two. */
@@ -46,6 +61,8 @@ export interface ReceiveRequest {
   /** The record of the finished copy, written atomically with its completion. */
   readonly record: CopyRecord;
   readonly maximumSizeBytes: number | null;
+  /** Of a copy that is made anew; see {@link CopyOrigin}. */
+  readonly profile?: string;
   /**
    * The stream is only the rest, from where the partial with this token ends; `resume-token-dead` where there
    * is no such partial (any more). Without it, what has arrived before is thrown away.
@@ -68,9 +85,11 @@ export interface Backend {
    */
   discover(dataset: DatasetId | null): Promise<Result<Discovery>>;
   /**
-   * Makes an empty, unmounted copy with its record in one step. Refuses where a copy exists (`duplicate-id`).
+   * Makes an unmounted copy with its record in one step: an empty one, or out of the source that is named,
+   * where the backend can (`adoption`; `source-unusable` where that is not possible). Refuses where a copy
+   * exists (`duplicate-id`).
    */
-  create(record: CopyRecord, maximumSizeBytes: number | null): Promise<Result<void>>;
+  create(record: CopyRecord, maximumSizeBytes: number | null, origin?: CopyOrigin): Promise<Result<void>>;
   /** Replaces the copy's record. */
   writeRecord(record: CopyRecord): Promise<Result<void>>;
   /** Mounts read-write at the mount root's `<dataset_id>`. */

@@ -18,6 +18,6 @@ export * from "./loop/state.ts";
 export * from "./plan/lane-input.ts";
 export { transferOverBudget } from "./plan/handoff-prediction.ts";
 export { failOver } from "./plan/failover.ts";
-export { planDataset, snapshotNamePrefix } from "./plan/lane-plan.ts";
+export { planDataset } from "./plan/lane-plan.ts";
 export { agentRules, type AgentRules } from "./plan/rules.ts";
 export type { Judgement, Verdict } from "./plan/judge.ts";

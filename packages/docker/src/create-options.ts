@@ -1,5 +1,5 @@
 import { v2 } from "@flocker/api";
-import { failure, formatSize, success, type Result } from "@flocker/core";
+import { failure, formatSize, profileKey, success, type Result } from "@flocker/core";
 
 const { maximumSizeMinimum, maximumSizeMultiple } = v2;
 
@@ -10,9 +10,6 @@ export interface CreateOptions {
   /** Without the volume's name. */
   readonly metadata: Readonly<Record<string, string>>;
 }
-
-/** Under this key the original kept the profile that a volume was created with. */
-export const profileKey = "clusterhq:flocker:profile";
 
 const metadataPrefix = "flocker.";
 const textMaximum = 256;

@@ -65,6 +65,11 @@ export const Desired = Type.Object(
       Type.Integer({ description: "How long a move may keep it unmounted; null for as long as it takes." }),
     ),
     metadata: Type.Record(Type.String(), Type.String()),
+    source: nullable(
+      Type.String({
+        description: "The storage of its first node that it was made of; null where it began empty.",
+      }),
+    ),
     deletion: nullable(Deletion),
     revision: Type.Integer({ description: "The revision of the last commit that changed this dataset." }),
   },
@@ -217,6 +222,14 @@ export const NewDataset = Type.Object(
     maximum_size: Type.Optional(maximumSize),
     maximum_downtime_ms: Type.Optional(maximumDowntimeMs),
     metadata: Type.Optional(metadata),
+    source: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 256,
+        description:
+          "What the node's storage backend calls existing storage that becomes the dataset, such as `tank/data/pg`.",
+      }),
+    ),
   },
   { $id: "NewDataset", additionalProperties: false },
 );

@@ -1,5 +1,5 @@
 import { answerResult, v2 } from "@flocker/api";
-import { failure, formatSize, parseSizeBytes, success, type Result } from "@flocker/core";
+import { failure, formatSize, parseSizeBytes, profileKey, success, type Result } from "@flocker/core";
 import { parseDurationMs } from "@flocker/host";
 import { InvalidArgumentError, type Command } from "commander";
 import { examples, newCommand, type CommandLine } from "../command-line.ts";
@@ -14,6 +14,7 @@ interface CreateOptions extends WaitingOptions {
   readonly size?: number | null;
   readonly metadata?: Readonly<Record<string, string>>;
   readonly id?: string;
+  readonly profile?: string;
 }
 
 /** `flocker create` */
@@ -23,43 +24,83 @@ export function createCommand(cli: CommandLine): Command {
     .option("-n, --node <node>", "where it belongs (may be left out where there is only one node)")
     .option("-s, --size <size>", "its maximum size: 500MB, 10GiB, none", parseSize)
     .option("-m, --metadata <key=value>", "a note of your own; may be given several times", addMetadata, {})
+    .option("-p, --profile <name>", "gold, silver, bronze, or another that the node's agent.yml has")
     .option("--id <uuid>", "its id; a fresh one otherwise")
     .addHelpText(
       "after",
       examples(
         ["flocker create pg1 --node node-a --size 10GiB", "a dataset for a database"],
         ["flocker create pg1 -n node-a --wait", "and return when it is mounted"],
+        [
+          "flocker create pg1 -n node-a --profile gold",
+          "with the properties of ZFS, and in the pool, of that profile",
+        ],
         ["flocker create pg1 -n node-a --json | jq -r .dataset_id", "its id, for a script"],
       ),
     );
   return withConnectionOptions(withWaitOptions(command)).action(
     (name: string | undefined, options: CreateOptions) =>
-      performConnected(cli, options, async (client) => {
-        const nodes = await readNodes(client);
-        if (!nodes.ok) return nodes;
-        const primary = chooseNode(nodes.value, options.node);
-        if (!primary.ok) return primary;
-        const body: v2.NewDataset = {
-          primary: primary.value,
-          ...(name === undefined ? {} : { name }),
-          ...(options.id === undefined ? {} : { dataset_id: options.id }),
-          ...(options.size === undefined ? {} : { maximum_size: options.size }),
-          ...(Object.keys(options.metadata ?? {}).length === 0 ? {} : { metadata: options.metadata }),
-        };
-        const created = answerResult(await client.createDataset({ body }));
-        if (!created.ok) return created;
-        const limit = created.value.desired?.maximum_size ?? null;
-        const size = limit === null ? "" : `, at most ${formatSize(limit)}`;
-        const where = nodes.value.nameOf(primary.value);
-        return tellChange(
-          cli,
-          client,
-          created.value,
-          options,
-          `created ${full(created.value)} on ${where}${size}`,
-        );
-      }),
+      createDataset(cli, options, name === undefined ? {} : { name }),
   );
+}
+
+/** `flocker import` */
+export function importCommand(cli: CommandLine): Command {
+  const command = newCommand("import", "make a dataset out of storage that a node has already")
+    .argument("<source>", "what the node calls it: a file system of ZFS such as tank/data/pg")
+    .argument("[name]", "a name for people, unique in the cluster")
+    .option("-n, --node <node>", "the node that has it (may be left out where there is only one node)")
+    .option("-s, --size <size>", "its maximum size from now on: 500MB, 10GiB, none", parseSize)
+    .option("-m, --metadata <key=value>", "a note of your own; may be given several times", addMetadata, {})
+    .option("-p, --profile <name>", "a profile of the node's agent.yml, whose properties it gets too")
+    .option("--id <uuid>", "its id; a fresh one otherwise")
+    .addHelpText(
+      "after",
+      `
+Nothing is copied: the file system is unmounted, renamed, and mounted where the node's datasets are, with its
+data, snapshots and properties. It must be in a pool that the node's agent works with. While a program uses
+it, it stays as it is, and flocker explain names the program. From then on it is a dataset like all others:
+deleting it destroys it after the grace time.
+${examples(
+  ["flocker import tank/data/pg pg1 --node node-a", "adopt a database's file system"],
+  ["flocker import tank/data/pg pg1 -n node-a --wait", "and return when it is mounted"],
+)}`,
+    );
+  return withConnectionOptions(withWaitOptions(command)).action(
+    (source: string, name: string | undefined, options: CreateOptions) =>
+      createDataset(cli, options, name === undefined ? { source } : { source, name }),
+  );
+}
+
+function createDataset(
+  cli: CommandLine,
+  options: CreateOptions,
+  what: Pick<v2.NewDataset, "name" | "source">,
+): Promise<void> {
+  return performConnected(cli, options, async (client) => {
+    const nodes = await readNodes(client);
+    if (!nodes.ok) return nodes;
+    const primary = chooseNode(nodes.value, options.node);
+    if (!primary.ok) return primary;
+    const metadata = {
+      ...options.metadata,
+      ...(options.profile === undefined ? {} : { [profileKey]: options.profile }),
+    };
+    const body: v2.NewDataset = {
+      primary: primary.value,
+      ...what,
+      ...(options.id === undefined ? {} : { dataset_id: options.id }),
+      ...(options.size === undefined ? {} : { maximum_size: options.size }),
+      ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
+    };
+    const created = answerResult(await client.createDataset({ body }));
+    if (!created.ok) return created;
+    const limit = created.value.desired?.maximum_size ?? null;
+    const size = limit === null ? "" : `, at most ${formatSize(limit)}`;
+    const origin = what.source === undefined ? "" : `, out of ${what.source}`;
+    const where = `${nodes.value.nameOf(primary.value)}${origin}${size}`;
+    return tellChange(cli, client, created.value, options, `created ${full(created.value)} on ${where}`);
+  });
 }
 
 interface MoveOptions extends WaitingOptions {

@@ -28,6 +28,22 @@ test("a dataset is created where it is said, and shows in the list once it is th
   );
 });
 
+test("storage that a node has already is imported, with a profile where one is named", async (t) => {
+  const cluster = await testCluster(t);
+  cluster.connect(nodeA, "node-a");
+  const made = await cluster.run(["import", "tank/data/pg", "pg1", "--profile", "gold", "-s", "1GiB"]);
+  assert.equal(made.exitCode, 0, made.error);
+  assert.match(made.out, /^created pg1 \([0-9a-f-]{36}\) on node-a, out of tank\/data\/pg, at most 1 GiB\n$/);
+  const { desired } = await cluster.json<DatasetJson>(["show", "pg1"]);
+  assert.equal(desired?.source, "tank/data/pg");
+  assert.deepEqual(desired?.metadata, { name: "pg1", "clusterhq:flocker:profile": "gold" });
+  const without = await cluster.run(["import"]);
+  assert.equal(without.exitCode, 2);
+  const strange = await cluster.run(["import", "tank/\n"]);
+  assert.equal(strange.exitCode, 2);
+  assert.match(strange.error, /no name of storage/);
+});
+
 test("with one node there is no need to name it, with several there is", async (t) => {
   const cluster = await testCluster(t);
   const none = await cluster.run(["create", "pg1"]);

@@ -74,6 +74,8 @@ const message = Type.Union([
         clone: Type.Boolean(),
         compression: Type.Boolean(),
         encryption: Type.Boolean(),
+        adoption: Type.Optional(Type.Boolean()),
+        carriesSnapshots: Type.Optional(Type.Boolean()),
       }),
     }),
     knownRevision: count,

@@ -69,6 +69,8 @@ export interface NewDataset {
   readonly metadata: Readonly<Record<string, string>>;
   /** How long a handoff may take; absent: as long as it does. */
   readonly maximumDowntimeMs?: Milliseconds;
+  /** What its node's backend calls the storage that it is made of; absent: it begins empty. */
+  readonly source?: string;
 }
 
 /** What of a dataset is to change; what is absent stays. */

@@ -48,6 +48,18 @@ export function checkSize(maximumSizeBytes: number | null, doing: string): Refus
   return undefined;
 }
 
+/** What it means is the backend's matter; that it is a line of text is everybody's. */
+export function checkSource(source: string | undefined, doing: string): Refusal {
+  if (source === undefined || (/^[^\p{Cc}]+$/u.test(source) && source.length <= charactersMaximum))
+    return undefined;
+  return failure(
+    "bad-request",
+    `${doing}: the source is no name of storage: it has ${source.length} characters.`,
+    `Give what the node's backend calls it, such as tank/data/pg; at most ${charactersMaximum} characters in a line.`,
+    "source",
+  );
+}
+
 /**
  * `bad-request` for more than 16 keys, and for keys or values that are too long. Lengths are in characters.
  */

@@ -14,7 +14,7 @@ import type { Change } from "../store/store.ts";
 import type { Caller, DatasetUpdate, NewDataset } from "./cluster.ts";
 import { checkUnused } from "./container-use.ts";
 import type { ContainerTable } from "./container-table.ts";
-import { checkDowntime, checkMetadata, checkSize } from "./limits.ts";
+import { checkDowntime, checkMetadata, checkSize, checkSource } from "./limits.ts";
 import { didYouMean, nearCandidates } from "./near.ts";
 
 /** What the rules look at: the configuration as it is, and the nodes that were ever seen. */
@@ -42,7 +42,7 @@ export function decideCreate(
   context: { readonly view: RulesView; readonly caller: Caller; readonly birth: Ownership },
 ): Decided {
   const { view, caller, birth } = context;
-  const { dataset, primary, maximumSizeBytes, metadata, maximumDowntimeMs = null } = request;
+  const { dataset, primary, maximumSizeBytes, metadata, maximumDowntimeMs = null, source } = request;
   const doing = "Creating a dataset";
   const problem =
     checkRevision(view, caller, doing) ??
@@ -51,10 +51,11 @@ export function decideCreate(
     checkSize(maximumSizeBytes, doing) ??
     checkDowntime(maximumDowntimeMs, doing) ??
     checkMetadata(metadata, doing) ??
+    checkSource(source, doing) ??
     checkName(dataset, { metadata, view, caller, doing });
   if (problem !== undefined) return problem;
   const plain = { dataset, primary, maximumSizeBytes, metadata, deletion: null, revision: 0 };
-  const value = withDowntime(plain, maximumDowntimeMs);
+  const value = withDowntime(source === undefined ? plain : { ...plain, source }, maximumDowntimeMs);
   return success<readonly Change[]>([{ kind: "put-dataset", value, birth }]);
 }
 
@@ -98,9 +99,8 @@ export function decideUpdate(
     maximumDowntimeMs === (before.maximumDowntimeMs ?? null) &&
     isSameMetadata(metadata, before.metadata);
   if (isSame) return nothing;
-  const { deletion, revision } = before;
-  const value = { dataset, primary, maximumSizeBytes, metadata, deletion, revision };
-  return put(withDowntime(value, maximumDowntimeMs));
+  const { maximumDowntimeMs: _, ...stays } = before;
+  return put(withDowntime({ ...stays, primary, maximumSizeBytes, metadata }, maximumDowntimeMs));
 }
 
 function withDowntime(

@@ -32,6 +32,19 @@ suite("slices", () => {
     ]);
   });
 
+  test("an entry says which profile new copies get, and what the first one is made of", () => {
+    const world = new TestCluster();
+    const a = world.join(1);
+    const metadata = { "clusterhq:flocker:profile": "gold" };
+    const request = { primary: a, maximumSizeBytes: null, metadata, source: "tank/pg" };
+    const { dataset } = valueOf(world.cluster.createDataset(request, alice));
+    const wish = { primary: a, maximumSizeBytes: null, deletion: null, profile: "gold", source: "tank/pg" };
+    assert.deepEqual(world.cluster.sliceEntry(a, dataset)?.desired, wish);
+    valueOf(world.cluster.updateDataset(dataset, { metadata: {} }, alice));
+    const { profile: _, ...without } = wish;
+    assert.deepEqual(world.cluster.sliceEntry(a, dataset)?.desired, without);
+  });
+
   test("a dataset concerns its primary, its owner, and whoever has something of it", () => {
     const world = new TestCluster();
     const [a, b, c, d] = [world.join(1), world.join(2), world.join(3), world.join(4)];

@@ -1,4 +1,13 @@
-import type { DatasetReport, Lease, Milliseconds, NodeId, SliceDataset, SliceNode } from "@flocker/core";
+import {
+  datasetProfile,
+  type DatasetConfiguration,
+  type DatasetReport,
+  type Lease,
+  type Milliseconds,
+  type NodeId,
+  type SliceDataset,
+  type SliceNode,
+} from "@flocker/core";
 import type { DatasetView } from "./cluster.ts";
 import { relinquishedTo, type DatasetEntry } from "./dataset-table.ts";
 import { isConverged, reasonsFor, type DerivationInput, type NodeLiveness } from "./derive.ts";
@@ -54,21 +63,24 @@ export function sliceDataset(
   const { dataset, configuration, ownership, conflict } = entry;
   return {
     dataset,
-    desired:
-      configuration === null
-        ? null
-        : {
-            primary: configuration.primary,
-            maximumSizeBytes: configuration.maximumSizeBytes,
-            deletion: configuration.deletion,
-            ...(configuration.maximumDowntimeMs === undefined
-              ? {}
-              : { maximumDowntimeMs: configuration.maximumDowntimeMs }),
-          },
+    desired: configuration === null ? null : desiredOf(configuration),
     ownership,
     conflict: conflict !== null,
     lease,
     relinquishedToYou: relinquishedTo(node, entry),
+  };
+}
+
+function desiredOf(configuration: DatasetConfiguration): SliceDataset["desired"] {
+  const { primary, maximumSizeBytes, deletion, maximumDowntimeMs, source } = configuration;
+  const profile = datasetProfile(configuration);
+  return {
+    primary,
+    maximumSizeBytes,
+    deletion,
+    ...(maximumDowntimeMs === undefined ? {} : { maximumDowntimeMs }),
+    ...(profile === undefined ? {} : { profile }),
+    ...(source === undefined ? {} : { source }),
   };
 }
 

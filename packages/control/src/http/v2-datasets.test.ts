@@ -37,6 +37,7 @@ test("a dataset is created, shown, changed, deleted and brought back", async () 
       maximum_size: 67_108_864,
       maximum_downtime_ms: 2_000,
       metadata: { a: "1", name: "db" },
+      source: null,
       deletion: null,
       revision: 1,
     },

@@ -135,12 +135,13 @@ function createDataset(
   const metadata = newMetadata(body);
   if (!metadata.ok) return metadata;
   const { dataset_id: id, primary, maximum_size: maximumSizeBytes = null } = body;
-  const { maximum_downtime_ms: maximumDowntimeMs = null } = body;
+  const { maximum_downtime_ms: maximumDowntimeMs = null, source } = body;
   const request = {
     primary: nodeId(primary),
     maximumSizeBytes,
     metadata: metadata.value,
     ...(maximumDowntimeMs === null ? {} : { maximumDowntimeMs }),
+    ...(source === undefined ? {} : { source }),
   };
   return cluster.createDataset(id === undefined ? request : { ...request, dataset: datasetId(id) }, {
     author,

@@ -71,6 +71,7 @@ function desiredBody(configuration: DatasetConfiguration): NonNullable<v2.Datase
     maximum_size: configuration.maximumSizeBytes,
     maximum_downtime_ms: configuration.maximumDowntimeMs ?? null,
     metadata: { ...configuration.metadata },
+    source: configuration.source ?? null,
     deletion:
       deletion === null
         ? null

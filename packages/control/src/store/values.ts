@@ -14,7 +14,8 @@ import type { KnownNode } from "./store.ts";
 // chain of tags is a digest of these texts.
 
 export function encodeDataset(value: DatasetConfiguration): string {
-  const { dataset, primary, maximumSizeBytes, metadata, deletion, revision, maximumDowntimeMs } = value;
+  const { dataset, primary, maximumSizeBytes, metadata, deletion, revision } = value;
+  const { maximumDowntimeMs, source } = value;
   return JSON.stringify({
     dataset,
     primary,
@@ -26,6 +27,7 @@ export function encodeDataset(value: DatasetConfiguration): string {
         : { at: deletion.at, graceEndsAt: deletion.graceEndsAt, purged: deletion.purged },
     revision,
     maximumDowntimeMs,
+    source,
   });
 }
 

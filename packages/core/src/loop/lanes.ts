@@ -1,3 +1,4 @@
+import { snapshotNamePrefix } from "../model/copy.ts";
 import { assert } from "../assert.ts";
 import type { Milliseconds, NodeId } from "../model/ids.ts";
 import type { Problem, Result } from "../model/problem.ts";
@@ -242,7 +243,9 @@ function applyAnswer(lane: Lane, action: Action, answer: ActionAnswer): void {
       return;
     case "sent":
       assert(action.do === "send", "only a send is answered by what was sent");
-      if (move !== null) lane.move = withRound(move, answer);
+      // What is carried along of people's snapshots says nothing of how much is written meanwhile.
+      if (move !== null && action.snapshot.name.startsWith(snapshotNamePrefix))
+        lane.move = withRound(move, answer);
       if (peer !== null) lane.peer = holding(peer, action.snapshot.guid);
       return;
     case "take-back":

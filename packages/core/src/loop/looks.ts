@@ -78,6 +78,7 @@ export function lookedAtEverything(state: AgentState, result: Result<Discovery>,
   state.nextSweepAt = now + sweepIntervalMs;
   state.looked = true;
   state.capacity = result.value.capacity;
+  const { unseen } = result.value;
   const partials = new Map((result.value.partials ?? []).map((partial) => [partial.dataset, partial]));
   const seen = new Map<DatasetId, Local>();
   for (const copy of result.value.copies) seen.set(copy.dataset, { kind: "copy", copy });
@@ -88,7 +89,9 @@ export function lookedAtEverything(state: AgentState, result: Result<Discovery>,
     if (lane.running !== null) continue;
     const local = seen.get(lane.dataset) ?? { kind: "absent" };
     const partial = partials.get(lane.dataset) ?? null;
-    if (!lane.touchedDuringLook) see(state, lane, { local, partial }, now);
+    if (!lane.touchedDuringLook && unseen !== undefined && !seen.has(lane.dataset))
+      lookFailed(state, lane, unseen, now);
+    else if (!lane.touchedDuringLook) see(state, lane, { local, partial }, now);
     else if (lane.local.kind === "unknown") lane.mustLook = true;
     advance(state, lane, now);
   }

@@ -103,6 +103,19 @@ test("a look that fails is no absence: nothing is created, and it is tried again
   assert.deepEqual(rig.step({ kind: "woken" }), ["look at all"]);
 });
 
+test("where a part of the storage cannot be seen, what is shown is served and what is not is unknown", () => {
+  const rig = new Rig();
+  const shown = "0b8a1c5e-0000-4000-8000-00000000000f" as DatasetId;
+  const entries = [unborn, { ...slice(nodeA), dataset: shown }];
+  const unseen = { code: "storage-unreadable", message: "The pool fast is SUSPENDED.", remedy: "" } as const;
+  rig.step({ kind: "started", saved: { ...nothingSaved, slice: entries } });
+  const result = success({ copies: [copy({ dataset: shown })], unreadable: [], capacity, unseen });
+  assert.deepEqual(rig.step({ kind: "looked", dataset: null, result }), ["perform mount"]);
+  rig.step({ kind: "link-up" });
+  rig.step({ kind: "message", message: { kind: "welcome", protocol: 1, version: "0", clusterId: "c" } });
+  assert.ok(rig.told(entries).includes("report none/idle/storage-unreadable primary/mount"));
+});
+
 test("an agent that is asked while it has not looked answers once it has", () => {
   const rig = new Rig();
   rig.step({ kind: "started", saved: nothingSaved });

@@ -23,6 +23,8 @@ export interface DatasetConfiguration {
    * A handoff that would keep it unmounted for longer is not begun, or given up; absent: there is no limit.
    */
   readonly maximumDowntimeMs?: Milliseconds;
+  /** What the backend of the first node calls the storage that the dataset was made of; absent: nothing. */
+  readonly source?: string;
   readonly metadata: Readonly<Record<string, string>>;
   readonly deletion: Deletion | null;
   /** The revision of the last commit that changed this dataset. */
@@ -55,4 +57,16 @@ export function datasetName(configuration: {
   readonly metadata: Readonly<Record<string, string>>;
 }): string | undefined {
   return configuration.metadata["name"];
+}
+
+/**
+ * Under this key the original, and so its clients, keep the name of the profile that a dataset is to have.
+ */
+export const profileKey = "clusterhq:flocker:profile";
+
+/** The profile that a dataset's copies are made with, where one is asked for. */
+export function datasetProfile(configuration: {
+  readonly metadata: Readonly<Record<string, string>>;
+}): string | undefined {
+  return configuration.metadata[profileKey];
 }

@@ -21,6 +21,9 @@ export interface CopyRecord {
   readonly snapshot?: string;
 }
 
+/** Flocker's own snapshots have names that begin so; others belong to people and are left alone. */
+export const snapshotNamePrefix = "flocker-";
+
 /** A point in time of a copy. The guid is the identity across nodes; the name is unique within the copy. */
 export interface Snapshot {
   readonly guid: string;
@@ -74,11 +77,16 @@ export interface Capacity {
   readonly freeBytes: number;
 }
 
-/** What a backend shows: of one dataset, or of all. A dataset in neither list is absent. */
+/**
+ * What a backend shows: of one dataset, or of all. A dataset in neither list is absent, unless a part is
+ * unseen.
+ */
 export interface Discovery {
   readonly copies: readonly ObservedCopy[];
   readonly unreadable: readonly UnreadableCopy[];
   /** Interrupted receives that can go on, at most one of a dataset; left out by who cannot resume. */
   readonly partials?: readonly PartialReceive[];
+  /** A part of the storage cannot be seen, for this reason: what is in no list is unknown, and not absent. */
+  readonly unseen?: Problem;
   readonly capacity: Capacity;
 }

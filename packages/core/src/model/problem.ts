@@ -47,6 +47,8 @@ export const problemCodes = [
   "transfer-corrupt",
   "transfer-interrupted",
   "resume-token-dead",
+  "profile-unknown",
+  "source-unusable",
   "not-supported",
   "command-failed",
   "downtime-over-budget",

@@ -14,6 +14,8 @@ export const reasonCodes = [
   "peer-refused",
   "downtime-over-budget",
   "no-space",
+  "profile-unknown",
+  "source-unusable",
   "storage-unreadable",
   "command-failed",
   "superseded",

@@ -1,4 +1,4 @@
-import type { Capabilities } from "../backend.ts";
+import type { Capabilities, CopyOrigin } from "../backend.ts";
 import type { CopyRecord, ObservedCopy, PartialReceive, Snapshot } from "../model/copy.ts";
 import type { Epoch } from "../model/epoch.ts";
 import type { DatasetId, Milliseconds, NodeId } from "../model/ids.ts";
@@ -90,7 +90,12 @@ export interface LaneInput {
 
 /** One step of an agent for one dataset, as plain data. */
 export type Action =
-  | { readonly do: "create"; readonly record: CopyRecord; readonly maximumSizeBytes: number | null }
+  | {
+      readonly do: "create";
+      readonly record: CopyRecord;
+      readonly maximumSizeBytes: number | null;
+      readonly origin: CopyOrigin;
+    }
   | { readonly do: "renounce"; readonly epoch: Epoch }
   | { readonly do: "mount" }
   /** For a handoff, with how long it will take. */
@@ -105,6 +110,7 @@ export type Action =
       readonly base: string | null;
       readonly snapshot: Snapshot;
       readonly maximumSizeBytes: number | null;
+      readonly profile?: string;
       /** The token of the target's partial that this goes on with. */
       readonly resume?: string;
     }

@@ -32,8 +32,25 @@ test("an unborn dataset is created by its owner, at the epoch of the record", ()
   assert.deepEqual(decision, {
     kind: "act",
     urgent: false,
-    action: { do: "create", record: { dataset, epoch: epoch(0), role: "primary" }, maximumSizeBytes: null },
+    action: {
+      do: "create",
+      record: { dataset, epoch: epoch(0), role: "primary" },
+      maximumSizeBytes: null,
+      origin: {},
+    },
   });
+});
+
+test("a dataset is made with its profile, and out of its source only where the backend can take it over", () => {
+  const unborn = slice(nodeA, {
+    ownership: ownership(nodeA, 0, false),
+    desired: { primary: nodeA, maximumSizeBytes: null, deletion: null, profile: "gold", source: "tank/pg" },
+  });
+  assert.equal(reasonOf(planDataset(input({ slice: unborn }))), "source-unusable");
+  const capabilities = { ...input().capabilities, adoption: true };
+  const decision = planDataset(input({ slice: unborn, capabilities }));
+  assert.ok(decision.kind === "act" && decision.action.do === "create");
+  assert.deepEqual(decision.action.origin, { profile: "gold", source: "tank/pg" });
 });
 
 test("nobody but the owner creates an unborn dataset", () => {

@@ -1,5 +1,5 @@
 import { assert } from "../assert.ts";
-import type { ObservedCopy } from "../model/copy.ts";
+import { snapshotNamePrefix, type ObservedCopy } from "../model/copy.ts";
 import { compareEpochs, formatEpoch, type Epoch } from "../model/epoch.ts";
 import type { Ownership } from "../model/configuration.ts";
 import {
@@ -19,8 +19,6 @@ import { goalOf, phaseOf, type Goal, type Phase } from "./phase.ts";
 
 type Rule = (input: LaneInput) => Decision;
 
-/** Flocker's own snapshots have names that begin so; others belong to people and are left alone. */
-export const snapshotNamePrefix = "flocker-";
 /** So many of its own snapshots are kept on a copy, as bases for cheap moves. */
 const snapshotsKept = 3;
 
@@ -168,10 +166,17 @@ function planBirth(input: LaneInput): Decision {
   if (birth?.state === "renounced" && compareEpochs(birth.epoch, ownership.epoch) >= 0)
     return wait("birthright-elsewhere", "This node has given up the right to create this dataset.");
   if (!input.session) return wait("no-session", "Creating the dataset waits for the control service.");
+  const { profile, source } = desired ?? {};
+  if (source !== undefined && input.capabilities.adoption !== true)
+    return wait(
+      "source-unusable",
+      `The dataset is to be made of ${source}, and this node's storage backend cannot take over what is there already.`,
+    );
   return act({
     do: "create",
     record: { dataset: input.dataset, epoch: ownership.epoch, role: "primary" },
     maximumSizeBytes: desired?.maximumSizeBytes ?? null,
+    origin: { ...(profile === undefined ? {} : { profile }), ...(source === undefined ? {} : { source }) },
   });
 }
 

@@ -292,3 +292,36 @@ test("where only an unmounted copy can be sent, all of it counts against the bud
     "unmount",
   );
 });
+
+test("snapshots of people go along where they are carried, oldest first, and else only the newest is sent", () => {
+  const [mine, later] = [
+    { guid: "m1", name: "before-upgrade", createdAt: 0 },
+    { guid: "m2", name: "after-upgrade", createdAt: 3 },
+  ];
+  const snapshots = [mine, s1, later, s2];
+  const capabilities = { ...live, carriesSnapshots: true };
+  const sent = (peer: PeerKnowledge, rest: Partial<LaneInput> = {}): readonly [string | null, string] => {
+    const move = moving({ snapshot: "s2" });
+    const decision = planDataset(
+      withCopy({ mountedAt, snapshots }, { slice: toB, capabilities, peer, move, ...rest }),
+    );
+    assert.ok(decision.kind === "act" && decision.action.do === "send");
+    return [decision.action.base, decision.action.snapshot.guid];
+  };
+  const at = (guid: string): PeerKnowledge => ({ ...empty, snapshots: [guid], unchangedSince: guid });
+  assert.deepEqual(sent(empty), [null, "m1"]);
+  assert.deepEqual(sent(at("m1")), ["m1", "m2"]);
+  assert.deepEqual(sent(at("s1")), ["s1", "m2"]);
+  assert.deepEqual(sent(at("m2")), ["m2", "s2"]);
+  assert.deepEqual(sent(empty, { capabilities: live }), [null, "s2"]);
+});
+
+test("the target makes its copy with the dataset's profile", () => {
+  const desired = { primary: nodeB, maximumSizeBytes: null, deletion: null, profile: "gold" };
+  const wish = slice(nodeB, { desired });
+  const move = moving({ snapshot: "s1" });
+  const rest = { slice: wish, capabilities: live, peer: empty, move };
+  const decision = planDataset(withCopy({ mountedAt, snapshots: [s1] }, rest));
+  assert.ok(decision.kind === "act" && decision.action.do === "send");
+  assert.equal(decision.action.profile, "gold");
+});

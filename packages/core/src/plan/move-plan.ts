@@ -1,5 +1,5 @@
 import { assert } from "../assert.ts";
-import type { ObservedCopy } from "../model/copy.ts";
+import { snapshotNamePrefix, type ObservedCopy, type Snapshot } from "../model/copy.ts";
 import { compareEpochs, formatEpoch, nextStep, type Epoch } from "../model/epoch.ts";
 import type { Milliseconds, NodeId } from "../model/ids.ts";
 import { birthUnconfirmed, planMount } from "./mount-plan.ts";
@@ -247,9 +247,12 @@ function planSend(
   assert(peer !== undefined, "what is known of a peer came from its address");
   const begun = resumable(input, copy, knowledge);
   const wanted = begun?.snapshot ?? options.snapshot;
-  const snapshot = copy.snapshots.find((held) => held.guid === wanted);
+  const newBase = copy.snapshots.find(({ guid }) => guid === knowledge.unchangedSince && guid !== wanted);
+  const snapshot =
+    (begun === undefined ? carriedBefore(input, copy, { base: newBase, wanted }) : undefined) ??
+    copy.snapshots.find(({ guid }) => guid === wanted);
   assert(snapshot !== undefined, "a snapshot that is to be sent is held");
-  const newBase = copy.snapshots.find((held) => held.guid === knowledge.unchangedSince && held !== snapshot);
+  const { profile } = input.slice?.desired ?? {};
   return act(
     {
       do: "send",
@@ -258,10 +261,28 @@ function planSend(
       base: begun === undefined ? (newBase?.guid ?? null) : begun.base,
       snapshot,
       maximumSizeBytes: copy.maximumSizeBytes,
+      ...(profile === undefined ? {} : { profile }),
       ...(begun === undefined ? {} : { resume: begun.token }),
     },
     explained(options.because, knowledge, begun !== undefined),
   );
+}
+
+/**
+ * The next snapshot of people's own between the base and the one that is wanted, where those are carried
+ * along: older ones cannot be added to a copy later.
+ */
+function carriedBefore(
+  input: LaneInput,
+  copy: ObservedCopy,
+  { base, wanted }: { readonly base: Snapshot | undefined; readonly wanted: string },
+): Snapshot | undefined {
+  if (input.capabilities.carriesSnapshots !== true) return undefined;
+  const from = base === undefined ? 0 : copy.snapshots.indexOf(base) + 1;
+  const to = copy.snapshots.findIndex(({ guid }) => guid === wanted);
+  return copy.snapshots
+    .slice(from, Math.max(from, to))
+    .find(({ name }) => !name.startsWith(snapshotNamePrefix));
 }
 
 function explained(because: Wait, { partial }: PeerKnowledge, resumes: boolean): Wait {

@@ -39,6 +39,10 @@ export interface SliceDataset {
     readonly deletion: Deletion | null;
     /** How long a handoff may take; absent: as long as it does. */
     readonly maximumDowntimeMs?: Milliseconds;
+    /** The profile that new copies get; absent: none was asked for. */
+    readonly profile?: string;
+    /** What the first copy is made of, instead of an empty one. */
+    readonly source?: string;
   } | null;
   readonly ownership: Ownership | null;
   /** Two nodes claim the same epoch: both must stop serving. */

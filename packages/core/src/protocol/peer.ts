@@ -15,6 +15,8 @@ export type PeerRequest =
       readonly snapshot: Snapshot;
       readonly maximumSizeBytes: number | null;
       readonly estimatedBytes: number | null;
+      /** For a copy that is made anew. */
+      readonly profile?: string;
       /** The body goes on where the partial with this token ends, and must not be taken for anything else. */
       readonly resume?: string;
     }

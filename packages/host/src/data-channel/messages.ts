@@ -59,6 +59,7 @@ const requestSchemas: Readonly<Record<PeerRequest["kind"], Schema>> = {
       snapshot,
       maximumSizeBytes: countOrNull,
       estimatedBytes: countOrNull,
+      profile: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
       resume: Type.Optional(token),
     }),
   ),

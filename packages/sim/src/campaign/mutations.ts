@@ -58,7 +58,7 @@ export const mutations: readonly Mutation[] = [
     if (!isWaitingFor(decision, "holder-unknown") || ownership === null || input.local.kind !== "absent")
       return decision;
     const record = { dataset: input.dataset, epoch: nextStep(ownership.epoch), role: "primary" } as const;
-    return atOnce({ do: "create", record, maximumSizeBytes: null });
+    return atOnce({ do: "create", record, maximumSizeBytes: null, origin: {} });
   }),
   planning(
     "create-what-is-missing",
@@ -69,7 +69,7 @@ export const mutations: readonly Mutation[] = [
       if (!isWaitingFor(decision, "copy-missing") || ownership === null || input.local.kind !== "absent")
         return decision;
       const record = { dataset: input.dataset, epoch: ownership.epoch, role: "primary" } as const;
-      return atOnce({ do: "create", record, maximumSizeBytes: null });
+      return atOnce({ do: "create", record, maximumSizeBytes: null, origin: {} });
     },
   ),
   planning(
