@@ -3,6 +3,7 @@ import { failure, success, type LogLevel, type Milliseconds, type Result } from 
 import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
 import Type, { type Static } from "typebox";
+import type { ZfsProfile } from "./backends/zfs/profiles.ts";
 
 const closed = { additionalProperties: false } as const;
 const port = Type.Integer({ minimum: 1, maximum: 65_535 });
@@ -10,6 +11,7 @@ const name = Type.String({ minLength: 1, maxLength: 255 });
 const path = Type.String({ minLength: 1 });
 /** A property of ZFS: a native one, or a user's, which has a colon. */
 const zfsProperty = "^[a-z][a-z0-9_.:-]*$";
+const properties = Type.Record(Type.String({ pattern: zfsProperty }), name);
 
 const schema = Type.Object(
   {
@@ -20,7 +22,14 @@ const schema = Type.Object(
         backend: Type.Union([Type.Literal("directory"), Type.Literal("btrfs"), Type.Literal("zfs")]),
         root: Type.Optional(path),
         pool: Type.Optional(name),
-        properties: Type.Optional(Type.Record(Type.String({ pattern: zfsProperty }), name)),
+        properties: Type.Optional(properties),
+        profiles: Type.Optional(
+          Type.Record(
+            Type.String({ minLength: 1, maxLength: 256 }),
+            Type.Object({ pool: Type.Optional(name), properties: Type.Optional(properties) }, closed),
+          ),
+        ),
+        snapshots: Type.Optional(Type.Union([Type.Literal("newest"), Type.Literal("all")])),
         "mount-root": Type.Optional(path),
         quota: Type.Optional(Type.Boolean()),
       },
@@ -61,6 +70,10 @@ export interface AgentConfiguration {
     readonly pool: string;
     /** For zfs: properties that new copies get, such as `compression` → `zstd`. */
     readonly properties: Readonly<Record<string, string>>;
+    /** For zfs: the sets of properties, and the pools, that datasets ask for by name. */
+    readonly profiles: Readonly<Record<string, ZfsProfile>>;
+    /** For zfs: moves take along the snapshots that people have made. */
+    readonly carriesSnapshots: boolean;
     readonly mountRoot: string;
     /** For btrfs: switch quotas on for the whole file system, so that maximum sizes are enforced. */
     readonly quota: boolean;
@@ -101,6 +114,8 @@ export function loadAgentConfiguration(file: string): Result<AgentConfiguration>
       kind: dataset.backend,
       pool: dataset.pool ?? "flocker",
       properties: dataset.properties ?? {},
+      profiles: profilesOf(dataset),
+      carriesSnapshots: dataset.snapshots === "all",
       root: resolve(folder, dataset.root ?? "/var/lib/flocker/datasets"),
       mountRoot: resolve(folder, dataset["mount-root"] ?? "/flocker"),
       quota: dataset.quota ?? false,
@@ -124,7 +139,10 @@ type Dataset = Static<typeof schema>["dataset"];
 /** What belongs to another backend is a mistake: whoever wrote it expects something of it. */
 function checkDataset(file: string, dataset: Dataset): ReturnType<typeof failure> | undefined {
   const { backend } = dataset;
-  const foreign = backend === "zfs" ? (["root", "quota"] as const) : (["pool", "properties"] as const);
+  const foreign =
+    backend === "zfs"
+      ? (["root", "quota"] as const)
+      : (["pool", "properties", "profiles", "snapshots"] as const);
   const key = foreign.find((each) => dataset[each] !== undefined);
   if (key !== undefined)
     return failure(
@@ -133,13 +151,31 @@ function checkDataset(file: string, dataset: Dataset): ReturnType<typeof failure
       backend === "zfs" ? "Name a pool instead (pool)." : "Name a folder instead (root).",
       `dataset.${key}`,
     );
-  const reserved = Object.keys(dataset.properties ?? {}).find((each) => isReserved(each));
-  if (reserved === undefined) return undefined;
-  return failure(
-    "configuration-invalid",
-    `${file}: the property ${reserved} of ZFS is set by Flocker itself.`,
-    "Leave it out of dataset.properties.",
-    `dataset.properties.${reserved}`,
+  const sets = [
+    ["dataset.properties", dataset.properties ?? {}] as const,
+    ...Object.entries(dataset.profiles ?? {}).map(
+      ([profile, set]) => [`dataset.profiles.${profile}.properties`, set.properties ?? {}] as const,
+    ),
+  ];
+  for (const [place, set] of sets) {
+    const reserved = Object.keys(set).find((each) => isReserved(each));
+    if (reserved !== undefined)
+      return failure(
+        "configuration-invalid",
+        `${file}: the property ${reserved} of ZFS is set by Flocker itself.`,
+        `Leave it out of ${place}.`,
+        `${place}.${reserved}`,
+      );
+  }
+  return undefined;
+}
+
+function profilesOf({ profiles }: Dataset): AgentConfiguration["backend"]["profiles"] {
+  return Object.fromEntries(
+    Object.entries(profiles ?? {}).map(([profile, { pool, properties: set = {} }]) => [
+      profile,
+      pool === undefined ? { properties: set } : { pool, properties: set },
+    ]),
   );
 }
 

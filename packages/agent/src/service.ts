@@ -134,7 +134,7 @@ async function startOver(stack: AsyncDisposableStack, parts: Parts): Promise<num
 
 /** Opens the storage of the kind that the configuration names. */
 function openBackend(
-  { kind, root, mountRoot, quota, pool, properties }: AgentConfiguration["backend"],
+  { kind, root, mountRoot, quota, ...zfs }: AgentConfiguration["backend"],
   system: Pick<DirectoryBackendOptions, "commands" | "clock" | "ids" | "log">,
 ): Promise<Result<Backend & { close?(): void }>> {
   switch (kind) {
@@ -143,7 +143,7 @@ function openBackend(
     case "btrfs":
       return openBtrfsBackend({ root, mountRoot, quota, ...system });
     case "zfs":
-      return openZfsBackend({ pool, mountRoot, properties, ...system });
+      return openZfsBackend({ mountRoot, ...zfs, ...system });
   }
 }
 

@@ -220,6 +220,7 @@ export async function createCopy(
   context: Context,
   record: CopyRecord,
   maximumSizeBytes: number | null,
+  profile: string | undefined,
 ): Promise<void> {
   const { dataset } = record;
   const doing = `Creating dataset ${dataset}`;
@@ -227,15 +228,19 @@ export async function createCopy(
   const begun = staged.get("new");
   if (begun !== undefined) await zfs(context, doing, "destroy", "-r", begun.row.name);
   const name = `${context.staging}/${dataset}-new`;
-  const settings = [...context.properties, ...fixedProperties(context, dataset), readOnlyFor(record)];
+  const settings = [
+    ...context.settingsFor(profile),
+    ...fixedProperties(context, dataset),
+    readOnlyFor(record),
+  ];
   if (maximumSizeBytes !== null) settings.push(`refquota=${maximumSizeBytes}`);
   settings.push(recordSetting(record));
   await zfs(context, doing, "create", ...settings.flatMap((setting) => ["-o", setting]), name);
   await place(context, doing, name, dataset);
 }
 
-/** Answers what lies in the staging area. */
-async function requireAbsent(context: Context, dataset: DatasetId): Promise<Swept["staged"]> {
+/** Throws where there is a copy; answers what lies in the staging area. */
+export async function requireAbsent(context: Context, dataset: DatasetId): Promise<Swept["staged"]> {
   const found = await findCopy(context, dataset);
   if (found.kind === "absent") return found.staged;
   throw refuse(

@@ -32,8 +32,11 @@ export interface Context extends Layout {
   readonly ids: Ids;
   readonly log: Log | undefined;
   readonly system: ZfsSystem;
-  /** Properties of ZFS that every new copy gets, such as `compression=zstd`. */
-  readonly properties: readonly string[];
+  /**
+   * Properties of ZFS that a new copy gets, such as `compression=zstd`, by the name of its profile; throws
+   * `profile-unknown`.
+   */
+  readonly settingsFor: (profile: string | undefined) => readonly string[];
   /** Runs steps that change a copy one after the other. */
   readonly exclusively: ReturnType<typeof serializer>;
   /** Renames happen alone, sweeps side by side: so no sweep misses a copy that is being renamed. */
@@ -68,6 +71,11 @@ export function layoutOf(pool: string, mountRoot: string): Layout {
     staging: `${pool}/flocker-staging`,
     mountRoot,
   };
+}
+
+/** Whether that can be the name of a pool, or of a dataset in one. */
+export function isDatasetName(name: string): boolean {
+  return /^[A-Za-z][A-Za-z0-9_.: -]*(\/[A-Za-z0-9_.: -]+)*$/.test(name);
 }
 
 /** Properties that a dataset of ZFS has from its creation on, and takes along wherever it is sent. */

@@ -60,17 +60,37 @@ export async function unmountCopy(context: Context, dataset: DatasetId): Promise
   const state = await requireCopy(context, dataset);
   const { mountedAt } = state.observed;
   if (mountedAt === null) return;
-  const { system } = context;
   const doing = `Unmounting dataset ${dataset}`;
+  const what = { doing, name: state.name, mountedAt, subject: `Dataset ${dataset}` };
+  await unmountName(context, what, () => mountNow(context, doing, state));
+  await zfs(context, doing, "set", `${openProperty}=${unset}`, readOnlyFor(state.record), state.name);
+}
+
+/** A file system of ZFS that is mounted. */
+interface Mounted {
+  readonly doing: string;
+  readonly name: string;
+  readonly mountedAt: string;
+  /** Who it is, to begin a sentence with. */
+  readonly subject: string;
+}
+
+/** Unmounts a file system. Where somebody uses it, it stays mounted, and they are named. */
+export async function unmountName(
+  context: Context,
+  { doing, name, mountedAt, subject }: Mounted,
+  mountAgain: () => Promise<void>,
+): Promise<void> {
+  const { system } = context;
   const device = await system.deviceOf(mountedAt);
   const search = { tree: mountedAt, ...(device === undefined ? {} : { device }) };
-  const args = ["unmount", state.name];
+  const args = ["unmount", name];
   const result = await tryZfs(context, args);
   if (result.exitCode !== 0 && !/not currently mounted/.test(result.stderr)) {
     if (!/busy/.test(result.stderr)) throw await zfsFailed(context, doing, args, result);
     const holders = await system.holders({ ...search, ownMountPoint: mountedAt });
     throw busy(
-      dataset,
+      subject,
       holders.length > 0
         ? formatHolders(holders)
         : "it is in use by something that belongs to no process (a loop device, swap, or an NFS export)",
@@ -79,10 +99,9 @@ export async function unmountCopy(context: Context, dataset: DatasetId): Promise
   // What the kernel does not count: a container's own mount of the same file system.
   const left = device === undefined ? [] : await system.holders(search);
   if (left.length > 0) {
-    await mountNow(context, doing, state);
-    throw busy(dataset, formatHolders(left));
+    await mountAgain();
+    throw busy(subject, formatHolders(left));
   }
-  await zfs(context, doing, "set", `${openProperty}=${unset}`, readOnlyFor(state.record), state.name);
 }
 
 /** Throws where a copy is mounted, wherever that is. */
@@ -108,10 +127,10 @@ export async function replayLog(context: Context, state: CopyState): Promise<voi
   await unmountCopy(context, record.dataset);
 }
 
-function busy(dataset: DatasetId, use: string): Error {
+function busy(subject: string, use: string): Error {
   return refuse(
     "busy-mount",
-    `Dataset ${dataset} cannot be unmounted: ${use}.`,
+    `${subject} cannot be unmounted: ${use}.`,
     "Stop those programs or let them close their files; it is tried again by itself.",
   );
 }

@@ -66,6 +66,8 @@ async function prepare(context: Context, request: ReceiveRequest): Promise<Prepa
     await noteReceiving(context, state, { record, base, snapshot: snapshot.guid, maximumSizeBytes });
     return { into: state.name, hasArrived: false };
   }
+  // Before anything is sent: a profile that is not known here is refused.
+  context.settingsFor(request.profile);
   const into = `${context.staging}/${dataset}-${snapshot.guid}`;
   if (state !== null && state.entry.row.resumeToken !== null)
     await discardPartial(context, doing, state.name);
@@ -249,7 +251,7 @@ async function receiveFailed(
 
 /** Makes what has arrived the copy, if the copy is still what it was. */
 async function finish(context: Context, request: ReceiveRequest, into: string): Promise<void> {
-  const { dataset, base, snapshot, record, maximumSizeBytes } = request;
+  const { dataset, base, snapshot, record, maximumSizeBytes, profile } = request;
   const doing = `Receiving dataset ${dataset}`;
   if (base !== null) {
     const found = await findCopy(context, dataset);
@@ -263,7 +265,7 @@ async function finish(context: Context, request: ReceiveRequest, into: string): 
   const arrived = staged.get(snapshot.guid);
   if (!arrived?.snapshots.some(({ guid }) => guid === snapshot.guid))
     throw corrupt(`what came out of it is not snapshot ${snapshot.guid}`);
-  const settings = context.properties.filter(isChangeable);
+  const settings = context.settingsFor(profile).filter(isChangeable);
   settings.push(...fixedProperties(context, dataset), "readonly=on");
   settings.push(recordSetting(record), `${receivingProperty}=${unset}`);
   await zfs(context, doing, "set", ...settings, into);

@@ -1,12 +1,15 @@
 import { isAbsolute } from "node:path";
 
-import type { Backend, Clock, Commands, DatasetId, Ids, Log, Result } from "@flocker/core";
+import type { Backend, Clock, Commands, CopyOrigin, DatasetId, Ids, Log, Result } from "@flocker/core";
 
 import { serializer } from "../concurrency.ts";
+import { adoptDataset } from "./adoption.ts";
+import { acrossPools } from "../pools.ts";
+import { profileNamed, usualProfiles, type ZfsProfile } from "./profiles.ts";
 import { attempt, refuse } from "../problems.ts";
 import { createCopy, place, requireLiveCopy, writeRecord } from "./copies.ts";
 import { discoverCopies } from "./discovery.ts";
-import { layoutOf, type Context } from "./layout.ts";
+import { isDatasetName, layoutOf, type Context } from "./layout.ts";
 import { mountCopy, unmountCopy } from "./mounts.ts";
 import { tryZfs, zfsFailed } from "./programs.ts";
 import { clearReplaced, receiveStream } from "./receive.ts";
@@ -26,6 +29,10 @@ export interface ZfsBackendOptions {
   readonly mountRoot: string;
   /** Properties of ZFS that new copies get beside those that the backend needs: `compression` → `zstd`. */
   readonly properties?: Readonly<Record<string, string>>;
+  /** By name; those of {@link usualProfiles} are there in any case. */
+  readonly profiles?: Readonly<Record<string, ZfsProfile>>;
+  /** Moves take the snapshots along that people have made; else they stay on the copies that have them. */
+  readonly carriesSnapshots?: boolean;
   readonly commands: Commands;
   readonly clock: Clock;
   readonly ids: Ids;
@@ -41,8 +48,36 @@ export interface ZfsBackendOptions {
  * Problems: `not-supported` without such an OpenZFS, `storage-unreadable` where the pool is not there.
  */
 export async function openZfsBackend(options: ZfsBackendOptions): Promise<Result<Backend>> {
-  return await attempt(`Opening the pool ${options.pool}`, async () => {
-    const { pool, mountRoot, commands, clock, ids, log, system = thisSystem } = options;
+  const profiles = { ...usualProfiles, ...options.profiles };
+  const pools = [
+    ...new Set([options.pool, ...Object.values(profiles).flatMap(({ pool }) => pool ?? [])]),
+  ].map((pool) => ({ name: pool, open: () => openPool(options, profiles, pool) }));
+  const [only, ...others] = pools;
+  if (only !== undefined && others.length === 0) return await only.open();
+  return await acrossPools(pools, (origin) => poolFor(pools, profiles, options.pool, origin));
+}
+
+/** Where a new copy is made: where its source is, or where its profile says. */
+function poolFor(
+  pools: readonly { readonly name: string }[],
+  profiles: Readonly<Record<string, ZfsProfile>>,
+  usual: string,
+  { profile, source }: CopyOrigin,
+): string {
+  const named = profileNamed(profiles, profile).pool ?? usual;
+  const rootOf = (name: string): string => name.split("/")[0] ?? name;
+  if (source === undefined || rootOf(source) === rootOf(named)) return named;
+  // What is in no pool of the agent's is refused there, with its reason.
+  return pools.find(({ name }) => rootOf(name) === rootOf(source))?.name ?? named;
+}
+
+async function openPool(
+  options: ZfsBackendOptions,
+  profiles: Readonly<Record<string, ZfsProfile>>,
+  pool: string,
+): Promise<Result<Backend>> {
+  return await attempt(`Opening the pool ${pool}`, async () => {
+    const { mountRoot, commands, clock, ids, log, system = thisSystem, properties } = options;
     requireNames(pool, mountRoot);
     await requireVersion(options);
     const context: Context = {
@@ -52,18 +87,21 @@ export async function openZfsBackend(options: ZfsBackendOptions): Promise<Result
       ids,
       log,
       system,
-      properties: Object.entries(options.properties ?? {}).map(([name, value]) => `${name}=${value}`),
+      settingsFor: (profile) =>
+        Object.entries({ ...properties, ...profileNamed(profiles, profile).properties }).map(
+          ([name, value]) => `${name}=${value}`,
+        ),
       exclusively: serializer(),
       names: sharedLock(),
     };
     await makeLayout(context);
     await tidy(context);
-    return backendOn(context);
+    return backendOn(context, options.carriesSnapshots === true);
   });
 }
 
 function requireNames(pool: string, mountRoot: string): void {
-  if (!/^[A-Za-z][A-Za-z0-9_.:-]*(\/[A-Za-z0-9_.:-]+)*$/.test(pool))
+  if (!isDatasetName(pool))
     throw refuse(
       "configuration-invalid",
       `"${pool}" is no name of a pool, nor of a dataset in one.`,
@@ -132,7 +170,7 @@ async function tidy(context: Context): Promise<void> {
   }
 }
 
-function backendOn(context: Context): Backend {
+function backendOn(context: Context, carriesSnapshots: boolean): Backend {
   const change = <Value>(
     doing: string,
     dataset: DatasetId,
@@ -148,11 +186,22 @@ function backendOn(context: Context): Backend {
       clone: false,
       compression: true,
       encryption: true,
+      adoption: true,
+      carriesSnapshots,
     },
     discover: (dataset) =>
       attempt(`Looking at the copies in ${context.live}`, () => discoverCopies(context, dataset)),
-    create: (record, maximumSizeBytes) =>
-      change("Creating", record.dataset, () => createCopy(context, record, maximumSizeBytes)),
+    create: (record, maximumSizeBytes, { profile, source } = {}) =>
+      change("Creating", record.dataset, () =>
+        source === undefined
+          ? createCopy(context, record, maximumSizeBytes, profile)
+          : adoptDataset(context, {
+              record,
+              source,
+              maximumSizeBytes,
+              settings: profile === undefined ? [] : context.settingsFor(profile),
+            }),
+      ),
     writeRecord: (record) =>
       change("Writing the record of", record.dataset, () => writeRecord(context, record)),
     mount: (dataset) => change("Mounting", dataset, () => mountCopy(context, dataset)),
