@@ -3,7 +3,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { DatasetId } from "@flocker/core";
-import { refused, value, World } from "../../packages/agent/src/backends/conformance/world.ts";
+import {
+  freshDataset,
+  recordOf,
+  refused,
+  value,
+  World,
+} from "../../packages/agent/src/backends/conformance/world.ts";
 import { harnessInMachine } from "./pools-machine.ts";
 import type { ZfsNode } from "./zfs-nodes.ts";
 
@@ -109,3 +115,25 @@ story(
     value(await world.transfer(a, b, dataset, base.guid, next));
   },
 );
+
+story("what cannot be taken over is refused with its reason, and stays as it was", async ({ a }) => {
+  await a.sh(
+    'zfs create -s -V 8M "$1/volume" && zfs create -p -o mountpoint=none "$1/parent/child" && ' +
+      'zfs create -o mountpoint=none -o flocker:record=other "$1/taken"',
+    a.pool,
+  );
+  const refusal = async (source: string, profile?: string): Promise<string> => {
+    const origin = profile === undefined ? { source } : { source, profile };
+    const result = await a.backend.create(recordOf(freshDataset()), null, origin);
+    return refused(result, "source-unusable", "profile-unknown");
+  };
+  assert.match(await refusal(`${a.pool}/volume`), /is a volume/);
+  assert.match(await refusal(`${a.pool}/parent`), /parent\/child/);
+  assert.match(await refusal(`${a.pool}/taken`), /record of another/);
+  assert.match(await refusal(`${a.pool}/nothing`), /no such dataset/);
+  assert.match(await refusal(`${a.pool}/-o@bad`), /no name/);
+  assert.match(await refusal(`${a.pool}/parent/child`, "platinum"), /only gold, silver, bronze/);
+  const names = await a.sh('zfs list -H -o name -r "$1"', a.pool);
+  for (const each of ["volume", "parent/child", "taken"]) assert.ok(names.includes(`${a.pool}/${each}\n`));
+  await a.sh('zfs destroy "$1/volume" && zfs destroy -r "$1/parent" && zfs destroy "$1/taken"', a.pool);
+});

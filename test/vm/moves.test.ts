@@ -99,6 +99,42 @@ test("an encrypted dataset moves without its key: the target stays locked and sa
   }
 });
 
+test("a file system that is there is imported once it is free, and moves with its snapshots into its profile's pool", async () => {
+  const { a, b } = cluster;
+  for (const each of [a, b]) {
+    each.storage.carriesSnapshots = true;
+    each.storage.profiles = { gold: { pool: "fast", properties: { recordsize: "16K" } } };
+    await each.restartAgent();
+  }
+  await a.storage.sh(
+    "zfs create -p -o mountpoint=/srv/pg tank/data/pg && echo rows >/srv/pg/table && zfs snapshot tank/data/pg@mine && " +
+      "echo more >>/srv/pg/table",
+  );
+  const pid = await a.storage.sh("cd /srv/pg; sleep 1000 </dev/null >/dev/null 2>&1 & echo $!");
+  const source = "tank/data/pg";
+  const dataset = await cluster.declare(a, {
+    name: "pg",
+    source,
+    metadata: { "clusterhq:flocker:profile": "gold" },
+  });
+  await cluster.explained(dataset, new RegExp(`cannot be unmounted: .*pid ${pid.trim()}`));
+  await a.storage.sh('kill -9 "$1"', pid.trim());
+  await cluster.settled(dataset, a);
+  const file = `${a.storage.mountRoot}/${dataset}/table`;
+  assert.equal(await a.storage.sh('cat "$1"', file), "rows\nmore\n");
+  await cluster.move(dataset, b);
+  assert.equal(await b.storage.sh('cat "$1"', file), "rows\nmore\n");
+  const name = `fast/flocker/${dataset}`;
+  assert.equal((await b.storage.sh('zfs get -H -o value recordsize "$1"', name)).trim(), "16K");
+  assert.match(await b.storage.sh('zfs list -H -o name -t snapshot "$1"', name), /@mine\n/);
+  await cluster.explained(await cluster.declare(a, { source }), /there is no such dataset of ZFS/);
+  for (const each of [a, b]) {
+    each.storage.carriesSnapshots = false;
+    each.storage.profiles = {};
+    await each.restartAgent();
+  }
+});
+
 /** A step of a move: an action of the source's agent, or a request that the target's agent has served. */
 interface Step {
   readonly at: "source" | "target";

@@ -135,7 +135,7 @@ export class VmNode {
 
   async boot(): Promise<void> {
     await this.machine.start();
-    await this.storage.sh("zpool import -d /dev -N tank");
+    await this.storage.sh("zpool import -d /dev -N -a");
     await this.startAgent();
   }
 
@@ -175,13 +175,14 @@ export class VmCluster {
     const image = prepareImage();
     this.#nodes = cluster.nodes.map((local) => {
       const disk = join(folder, `${local.name}.disk`);
-      makeDisk(disk, 1, 512);
+      makeDisk(disk, 2, 512);
       return new VmNode(local, describeMachine({ image, disk, memoryMib: 640 }), cluster.files.agentPort);
     });
     await Promise.all(
       this.#nodes.map(async (node) => {
         await node.machine.start();
         await makePool(node.machine, "tank", 1);
+        await makePool(node.machine, "fast", 2);
         await node.startAgent();
       }),
     );
@@ -205,12 +206,17 @@ export class VmCluster {
 
   /** A new dataset on a node, mounted. */
   async create(node: VmNode, name: string): Promise<DatasetId> {
-    const { api } = this.#api();
-    const answer = await api.createDataset({ headers: {}, body: { name, primary: node.local.node } });
-    assert(answer.status === 201, `the dataset is created: ${JSON.stringify(answer.body)}`);
-    const dataset = (answer.body as v2.Dataset).dataset_id as DatasetId;
+    const dataset = await this.declare(node, { name });
     await this.settled(dataset, node);
     return dataset;
+  }
+
+  /** A new dataset in the configuration. */
+  async declare(node: VmNode, what: Omit<v2.NewDataset, "primary">): Promise<DatasetId> {
+    const { api } = this.#api();
+    const answer = await api.createDataset({ headers: {}, body: { ...what, primary: node.local.node } });
+    assert(answer.status === 201, `the dataset is created: ${JSON.stringify(answer.body)}`);
+    return (answer.body as v2.Dataset).dataset_id as DatasetId;
   }
 
   async order(dataset: DatasetId, node: VmNode): Promise<void> {

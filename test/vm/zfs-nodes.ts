@@ -38,6 +38,8 @@ export class ZfsNode implements BackendNode {
   readonly pool: string;
   readonly mountRoot: string;
   properties: Readonly<Record<string, string>> = {};
+  profiles: NonNullable<Parameters<typeof openZfsBackend>[0]["profiles"]> = {};
+  carriesSnapshots = false;
   #backend: Backend | undefined;
   #death = new AbortController();
 
@@ -64,11 +66,13 @@ export class ZfsNode implements BackendNode {
   async start(): Promise<void> {
     this.stop();
     this.#death = new AbortController();
-    const { pool, mountRoot, machine, properties } = this;
+    const { pool, mountRoot, machine, properties, profiles, carriesSnapshots } = this;
     const opened = await openZfsBackend({
       pool,
       mountRoot,
       properties,
+      profiles,
+      carriesSnapshots,
       commands: mortal(machine.commands, this.#death.signal),
       clock: systemClock,
       ids: systemIds,
