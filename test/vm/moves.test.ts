@@ -99,7 +99,7 @@ test("an encrypted dataset moves without its key: the target stays locked and sa
   }
 });
 
-test("a file system that is there is imported once it is free, and moves with its snapshots into its profile's pool", async () => {
+test("a file system that is there is imported once it is free, and moves into the pool of its profile", async () => {
   const { a, b } = cluster;
   for (const each of [a, b]) {
     each.storage.carriesSnapshots = true;
