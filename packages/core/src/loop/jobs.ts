@@ -4,7 +4,7 @@ import type { Milliseconds } from "../model/ids.ts";
 import { failure, success, type Result } from "../model/problem.ts";
 import type { Judgement, Verdict } from "../plan/judge.ts";
 import type { PeerReply, PeerRequest } from "../protocol/peer.ts";
-import type { AgentEvent, AgentState, Job, Lane } from "./state.ts";
+import { isOutdated, type AgentEvent, type AgentState, type Job, type Lane } from "./state.ts";
 
 /** So many requests of other agents wait for one lane; more are told to come again. */
 const jobsWaitingMaximum = 8;
@@ -62,12 +62,13 @@ export function answerAtOnce(state: AgentState, lane: Lane): void {
 const needsWork = Symbol("needs work");
 
 function consider(state: AgentState, lane: Lane, job: Job): Result<PeerReply> | typeof needsWork {
-  const { local, partial, slice, promised } = lane;
+  const { partial, slice, promised } = lane;
+  const local: Lane["local"] = isOutdated(lane) ? { kind: "unknown" } : lane.local;
   const judgement: Judgement = { local, partial, slice, promised, from: job.from };
   const { request } = job;
   switch (request.kind) {
     case "describe":
-      return describe(lane);
+      return describe(lane, local);
     case "take-back":
       return takeBack(state, lane, judgement, request);
     case "promote":
@@ -104,8 +105,7 @@ export function jobEnded(
   reply(state, event.id, event.result);
 }
 
-function describe(lane: Lane): Result<PeerReply> {
-  const { local } = lane;
+function describe(lane: Lane, local: Lane["local"]): Result<PeerReply> {
   const interrupted = lane.partial === null ? {} : { partial: withoutDataset(lane.partial) };
   switch (local.kind) {
     case "unknown":

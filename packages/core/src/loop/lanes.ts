@@ -14,7 +14,7 @@ import {
 } from "./handoffs.ts";
 import { answerAtOnce, startJob } from "./jobs.ts";
 import { reasonOfFailure, setReasons } from "./report.ts";
-import type { ActionAnswer, AgentState, Lane, Pool } from "./state.ts";
+import { isOutdated, type ActionAnswer, type AgentState, type Lane, type Pool } from "./state.ts";
 
 /** How many actions of a kind run at once: quick ones are commands, transfers fill a link. */
 export const poolSizes: Readonly<Record<Pool, number>> = { quick: 16, transfer: 4 };
@@ -48,7 +48,8 @@ function answerJobs(state: AgentState, lane: Lane, now: Milliseconds): void {
  * Nothing is planned on an old picture. Who asks meanwhile waits, unless looking fails: then they are told.
  */
 function lookOrWait(state: AgentState, lane: Lane, now: Milliseconds): void {
-  const lookAtAllComes = lane.local.kind === "unknown" && (state.lookingAtAll || state.mustLookAtAll);
+  const waitsForAll = lane.local.kind === "unknown" || isOutdated(lane);
+  const lookAtAllComes = waitsForAll && (state.lookingAtAll || state.mustLookAtAll);
   const isHeldBack = lane.lastFailure?.did === "look" && now < lane.nextTryAt;
   if (!lookAtAllComes && !isHeldBack) return startLook(state, lane, now);
   if (isHeldBack) setTimer(state, lane);
@@ -181,7 +182,7 @@ export function actionEnded(
     const tooLong = handoffWentOn(state, lane, { ...running, answer: result.value }, now);
     if (tooLong !== undefined) failed(state, lane, "handoff", tooLong, now);
   } else actionFailed(state, lane, running.action, result.problem, now);
-  freeSlot(state, running.pool, now);
+  if (running.pool !== null) freeSlot(state, running.pool, now);
   advance(state, lane, now);
 }
 
@@ -317,7 +318,9 @@ function holding(peer: PeerKnowledge, guid: string): PeerKnowledge {
 
 /** A new wish, a new owner, or a peer that came back: whatever failed before is tried again at once. */
 export function resetBackoff(state: AgentState, lane: Lane): void {
+  const unseen = isOutdated(lane) ? lane.lastFailure : null;
   clearFailures(state, lane);
+  lane.lastFailure = unseen;
   lane.peer = null;
   if (lane.local.kind === "unreadable") lane.mustLook = true;
 }
@@ -348,9 +351,13 @@ export function showOverdue(state: AgentState, lane: Lane, now: Milliseconds): v
   };
   setReasons(state, lane, [wait], { now });
   const overdueAt = now + quickOverdueMs;
-  lane.running =
-    running.kind === "look" ? { ...running, overdueAt, isOverdue: true } : { ...running, overdueAt };
+  const hadSlot =
+    (running.kind === "look" && !running.isOverdue) || (running.kind === "action" && running.pool !== null);
+  if (running.kind === "look") lane.running = { ...running, overdueAt, isOverdue: true };
+  else if (running.kind === "action") lane.running = { ...running, overdueAt, pool: null };
+  else lane.running = { ...running, overdueAt };
   state.changed.add(lane);
+  if (hadSlot) freeSlot(state, "quick", now);
 }
 
 /** When this lane has something to do by itself, or undefined. */

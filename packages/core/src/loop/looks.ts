@@ -5,7 +5,7 @@ import type { Local } from "../plan/lane-input.ts";
 import { backoffMs } from "./backoff.ts";
 import { advance, failed, freeSlot, noteBirth } from "./lanes.ts";
 import { reasonOfFailure, setReasons } from "./report.ts";
-import { laneOf, type AgentState, type Lane } from "./state.ts";
+import { isOutdated, laneOf, type AgentState, type Lane } from "./state.ts";
 
 /** From so many lanes on that have to look, one look at everything is cheaper. */
 const lanesPerLookMaximum = 50;
@@ -39,6 +39,7 @@ export function lookedAtOne(
   now: Milliseconds,
 ): void {
   const lane = laneOf(state, dataset);
+  const hadSlot = lane.running?.kind === "look" && !lane.running.isOverdue;
   lane.running = null;
   state.timed.delete(lane);
   if (result.ok) {
@@ -50,9 +51,9 @@ export function lookedAtOne(
       now,
     );
   } else {
-    lookFailed(state, lane, result.problem, now);
+    notSeen(state, lane, result.problem, now);
   }
-  freeSlot(state, "quick", now);
+  if (hadSlot) freeSlot(state, "quick", now);
   advance(state, lane, now);
 }
 
@@ -66,11 +67,9 @@ export function lookedAtEverything(state: AgentState, result: Result<Discovery>,
     state.lookFailures += 1;
     state.nextLookAt = now + backoffMs(state.lookFailures, state.chance());
     state.mustLookAtAll = true;
-    for (const lane of state.lanes.values()) {
-      if (lane.running !== null || !(lane.mustLook || lane.local.kind === "unknown")) continue;
-      lookFailed(state, lane, result.problem, now);
-      state.changed.add(lane);
-    }
+    for (const lane of state.lanes.values())
+      if (lane.mustLook || lane.local.kind === "unknown" || lane.local.kind === "copy")
+        notSeen(state, lane, result.problem, now);
     return;
   }
   state.lookFailures = 0;
@@ -86,11 +85,15 @@ export function lookedAtEverything(state: AgentState, result: Result<Discovery>,
     seen.set(dataset, { kind: "unreadable", problem });
   for (const dataset of [...seen.keys(), ...partials.keys()]) laneOf(state, dataset);
   for (const lane of state.lanes.values()) {
-    if (lane.running !== null) continue;
+    const isHidden = unseen !== undefined && !seen.has(lane.dataset);
+    if (lane.running !== null) {
+      if (isHidden) notSeen(state, lane, unseen, now);
+      else forgetUnreadable(state, lane);
+      continue;
+    }
     const local = seen.get(lane.dataset) ?? { kind: "absent" };
     const partial = partials.get(lane.dataset) ?? null;
-    if (!lane.touchedDuringLook && unseen !== undefined && !seen.has(lane.dataset))
-      lookFailed(state, lane, unseen, now);
+    if (!lane.touchedDuringLook && isHidden) notSeen(state, lane, unseen, now);
     else if (!lane.touchedDuringLook) see(state, lane, { local, partial }, now);
     else if (lane.local.kind === "unknown") lane.mustLook = true;
     advance(state, lane, now);
@@ -139,4 +142,26 @@ function lookFailed(state: AgentState, lane: Lane, problem: Problem, now: Millis
   lane.mustLook = true;
   failed(state, lane, "look", problem, now);
   setReasons(state, lane, [reasonOfFailure("look", problem)], { now, nextTryAt: lane.nextTryAt });
+}
+
+/**
+ * The storage with this lane's copy could not be looked at. Of a copy that was seen before that is still
+ * shown, with the reason; nothing is planned on it, and what is under way goes on.
+ */
+function notSeen(state: AgentState, lane: Lane, problem: Problem, now: Milliseconds): void {
+  const isIdle = lane.running === null;
+  if (lane.local.kind === "copy" && (!isIdle || !lane.mustLook || isOutdated(lane))) {
+    if (isIdle) failed(state, lane, "look", problem, now);
+    lane.mustLook ||= isIdle;
+    const times = isIdle ? { now, nextTryAt: lane.nextTryAt } : { now };
+    setReasons(state, lane, [reasonOfFailure("look", problem)], times);
+  } else if (isIdle) lookFailed(state, lane, problem, now);
+  state.changed.add(lane);
+}
+
+/** The storage can be looked at again: whatever is under way has no reason of its own. */
+function forgetUnreadable(state: AgentState, lane: Lane): void {
+  if (!lane.reasons.some(({ code }) => code === "storage-unreadable")) return;
+  lane.reasons = lane.reasons.filter(({ code }) => code !== "storage-unreadable");
+  state.changed.add(lane);
 }

@@ -128,6 +128,8 @@ function progressed(
 function storageChanged(state: AgentState, datasets: ReadonlySet<DatasetId> | null, now: Milliseconds): void {
   if (datasets === null) {
     state.mustLookAtAll = true;
+    // What could not be looked at may be back.
+    state.nextLookAt = 0;
     return lookAtAll(state, now);
   }
   const lanes = new Set<Lane>();

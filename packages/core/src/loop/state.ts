@@ -119,7 +119,8 @@ export type Running =
   | {
       readonly kind: "action";
       readonly action: Action;
-      readonly pool: Pool;
+      /** Where it has a slot; null once it is overdue, so that what hangs takes none from the others. */
+      readonly pool: Pool | null;
       readonly since: Milliseconds;
       readonly startedAt: Milliseconds;
       readonly overdueAt: Milliseconds | null;
@@ -158,6 +159,11 @@ export interface Lane {
   reasons: readonly Reason[];
   /** The last report that was sent, as text, or null where the control service knows of nothing. */
   reported: string | null;
+}
+
+/** Whether its copy was seen earlier, and could not be looked at since. */
+export function isOutdated({ local, mustLook, lastFailure }: Lane): boolean {
+  return local.kind === "copy" && mustLook && lastFailure?.did === "look";
 }
 
 /** How far the session with the control service has come; only when it is `live` is the slice current. */
