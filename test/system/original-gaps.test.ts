@@ -1,57 +1,31 @@
 // The fourteen gaps that the original's own moves on ZFS had, in the order in which its history tells of
 // them: each is a rule here, shown on real processes.
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { open, readFile, writeFile } from "node:fs/promises";
 import { connect } from "node:tls";
 import { test, type TestContext } from "node:test";
 import type { v2 } from "@flocker/api";
-import { pollUntil, type RunnableNode } from "@flocker/cli/local";
-import { systemClock } from "@flocker/host";
+import type { RunnableNode } from "@flocker/cli/local";
 import {
+  childrenOf,
   createDataset,
   fileOn,
   move,
   readRecords,
   ready,
+  reasonsOf,
   servedBy,
   settled,
   show,
+  slowFirstNode,
   startRig,
+  untilTrue,
   type Rig,
 } from "./rig.ts";
 import { SequenceWriter } from "./sequence-writer.ts";
 
 const mebibyte = 2 ** 20;
-/** What the first node sends in a second at most: slow enough to get in between. */
-const limitMiB = 4;
-
-async function slowFirstNode(rig: Rig): Promise<void> {
-  const { configurationFile } = rig.node(0);
-  const text = await readFile(configurationFile, "utf8");
-  const limited = text.replace("data-channel: {", `data-channel: { bandwidth-limit: ${limitMiB} MiB,`);
-  assert.notEqual(limited, text);
-  await writeFile(configurationFile, limited);
-}
-
-async function untilTrue(what: string, ask: () => Promise<boolean>): Promise<void> {
-  const result = await pollUntil(systemClock, {
-    waitingFor: what,
-    timeoutMs: 60_000,
-    ask: async () => ((await ask()) ? true : undefined),
-  });
-  assert.ok(result.ok, result.ok ? "" : result.problem.message);
-}
-
-const reasonsOf = async (rig: Rig, dataset: string): Promise<readonly string[]> =>
-  (await show(rig, dataset)).reasons.map(({ code }) => code);
-
-/** The programs that an agent runs now. */
-function childrenOf({ agent }: RunnableNode, name: string): readonly number[] {
-  const { stdout } = spawnSync("pgrep", ["-P", String(agent.pid), name], { encoding: "utf8" });
-  return stdout.split("\n").filter(Boolean).map(Number);
-}
 
 async function isConnected(rig: Rig, node: RunnableNode): Promise<boolean> {
   const { status, body } = await rig.client.api.listNodes({});

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, readFile, readlink, rm } from "node:fs/promises";
+import { spawnSync } from "node:child_process";
+import { mkdtemp, readdir, readFile, readlink, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -164,4 +165,33 @@ export function whenDone(
       then().then(resolve, reject);
     });
   });
+}
+
+/** Lets the first node send 4 MiB in a second at most: slow enough to get in between. */
+export async function slowFirstNode(rig: Rig): Promise<void> {
+  const { configurationFile } = rig.node(0);
+  const text = await readFile(configurationFile, "utf8");
+  const limited = text.replace("data-channel: {", "data-channel: { bandwidth-limit: 4 MiB,");
+  assert.notEqual(limited, text);
+  await writeFile(configurationFile, limited);
+}
+
+export async function untilTrue(what: string, ask: () => Promise<boolean>): Promise<void> {
+  const result = await pollUntil(systemClock, {
+    waitingFor: what,
+    timeoutMs: settleTimeoutMs,
+    ask: async () => ((await ask()) ? true : undefined),
+  });
+  assert.ok(result.ok, result.ok ? "" : result.problem.message);
+}
+
+/** The codes of the reasons that are shown for a dataset. */
+export async function reasonsOf(rig: Rig, dataset: string): Promise<readonly string[]> {
+  return (await show(rig, dataset)).reasons.map(({ code }) => code);
+}
+
+/** The programs that an agent runs now. */
+export function childrenOf({ agent }: RunnableNode, name: string): readonly number[] {
+  const { stdout } = spawnSync("pgrep", ["-P", String(agent.pid), name], { encoding: "utf8" });
+  return stdout.split("\n").filter(Boolean).map(Number);
 }
