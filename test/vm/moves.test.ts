@@ -135,6 +135,43 @@ test("a file system that is there is imported once it is free, and moves into th
   }
 });
 
+test("over moves under a writer no synced record is lost, none is there twice, and the order is kept", async (t) => {
+  const { a, b } = cluster;
+  const moves = isThorough ? 50 : 3;
+  const dataset = await cluster.create(a, "written");
+  const writer = startWriter(dataset, [a, b]);
+  for (let count = 1; count <= moves; count += 1) await cluster.move(dataset, count % 2 === 1 ? b : a);
+  const kept = await writer.stop();
+  const holder = moves % 2 === 1 ? b : a;
+  const found = await holder.storage.sh('cat "$1"', `${holder.storage.mountRoot}/${dataset}/log`);
+  const expected = Array.from({ length: kept }, (_, index) => `${index + 1}\n`).join("");
+  assert.equal(found, expected);
+  t.diagnostic(`${kept} records, each synced, through ${moves} moves`);
+});
+
+/** Writes numbers one after the other wherever the dataset is mounted; answers in the end how many were synced. */
+function startWriter(dataset: DatasetId, nodes: readonly VmNode[]): { readonly stop: () => Promise<number> } {
+  // Its working folder keeps the file system mounted from before it looks until it has written.
+  const line =
+    'cd "$1" 2>/dev/null && grep -q " $1 zfs" /proc/mounts || exit 0; ' +
+    'test "$(tail -n 1 log 2>/dev/null)" = "$2" || echo "$2" >>log; sync log && echo kept';
+  let [kept, isEnding] = [0, false];
+  const writing = (async () => {
+    while (!isEnding)
+      for (const { storage } of nodes) {
+        const said = await storage.sh(line, `${storage.mountRoot}/${dataset}`, String(kept + 1));
+        if (said === "kept\n") kept += 1;
+      }
+    return kept;
+  })();
+  return {
+    stop: async () => {
+      isEnding = true;
+      return await writing;
+    },
+  };
+}
+
 /** A step of a move: an action of the source's agent, or a request that the target's agent has served. */
 interface Step {
   readonly at: "source" | "target";
