@@ -149,7 +149,7 @@ test("over moves under a writer no synced record is lost, none is there twice, a
   t.diagnostic(`${kept} records, each synced, through ${moves} moves`);
 });
 
-/** Writes numbers one after the other wherever the dataset is mounted; answers in the end how many were synced. */
+/** Writes numbers in turn wherever the dataset is mounted; answers in the end how many were synced. */
 function startWriter(dataset: DatasetId, nodes: readonly VmNode[]): { readonly stop: () => Promise<number> } {
   // Its working folder keeps the file system mounted from before it looks until it has written.
   const line =

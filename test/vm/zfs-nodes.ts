@@ -1,38 +1,15 @@
 import { openZfsBackend } from "@flocker/agent";
-import type { BackendHarness, BackendNode, Release } from "@flocker/agent/backend-conformance";
-import {
-  assert,
-  failure,
-  ProblemError,
-  type Abort,
-  type Backend,
-  type Commands,
-  type DatasetId,
-} from "@flocker/core";
+import type { BackendHarness, Release } from "@flocker/agent/backend-conformance";
+import { assert, ProblemError, type Backend, type DatasetId } from "@flocker/core";
 import { systemClock, systemIds } from "@flocker/host";
 
+import type { MortalNode } from "../../packages/agent/src/backends/testing/crashes.ts";
+import { newLife, type Life } from "../../packages/agent/src/backends/testing/life.ts";
 import { commandTimeoutMs } from "./machine-commands.ts";
 import type { Machine } from "./machine.ts";
 
-/** Commands that end, and let nothing new begin, when the agent that has them dies. */
-function mortal(commands: Commands, death: AbortSignal): Commands {
-  const untilDeath = (abort: Abort | undefined): AbortSignal =>
-    AbortSignal.any(abort instanceof AbortSignal ? [abort, death] : [death]);
-  return {
-    async run(argv, options) {
-      if (death.aborted) return failure("command-failed", "the agent is dead", "none");
-      return await commands.run(argv, { ...options, abort: untilDeath(options.abort) });
-    },
-    async *stream(argv, options) {
-      if (death.aborted)
-        throw new ProblemError(failure("command-failed", "the agent is dead", "none").problem);
-      yield* commands.stream(argv, { ...options, abort: untilDeath(options.abort) });
-    },
-  };
-}
-
 /** A node whose agent's backend runs here and whose pool is in a virtual machine. */
-export class ZfsNode implements BackendNode {
+export class ZfsNode implements MortalNode {
   readonly machine: Machine;
   /** The dataset that its agent is given. */
   readonly pool: string;
@@ -41,12 +18,13 @@ export class ZfsNode implements BackendNode {
   profiles: NonNullable<Parameters<typeof openZfsBackend>[0]["profiles"]> = {};
   carriesSnapshots = false;
   #backend: Backend | undefined;
-  #death = new AbortController();
+  #life: Life;
 
   constructor(machine: Machine, pool: string) {
     this.machine = machine;
     this.pool = pool;
     this.mountRoot = `/flocker/${pool.replaceAll("/", "-")}`;
+    this.#life = newLife(machine.commands);
   }
 
   get backend(): Backend {
@@ -63,9 +41,13 @@ export class ZfsNode implements BackendNode {
     return await shell(this.machine, line, ...args);
   }
 
+  get life(): Life {
+    return this.#life;
+  }
+
   async start(): Promise<void> {
     this.stop();
-    this.#death = new AbortController();
+    this.#life = newLife(this.machine.commands);
     const { pool, mountRoot, machine, properties, profiles, carriesSnapshots } = this;
     const opened = await openZfsBackend({
       pool,
@@ -73,7 +55,7 @@ export class ZfsNode implements BackendNode {
       properties,
       profiles,
       carriesSnapshots,
-      commands: mortal(machine.commands, this.#death.signal),
+      commands: this.#life.commands,
       clock: systemClock,
       ids: systemIds,
       system: machineSystem(machine),
@@ -83,7 +65,7 @@ export class ZfsNode implements BackendNode {
   }
 
   stop(): void {
-    this.#death.abort();
+    this.#life.die();
     this.#backend = undefined;
   }
 

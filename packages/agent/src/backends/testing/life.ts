@@ -16,8 +16,8 @@ export interface Life {
   die(): void;
 }
 
-/** A life that ends only when it is told to. */
-export function newLife(): Life {
+/** A life that ends only when it is told to. Its commands are those of a machine, of this one unless told. */
+export function newLife(machine: Commands = systemCommands): Life {
   let count = 0;
   let lastOperation = Number.POSITIVE_INFINITY;
   const death = new AbortController();
@@ -43,7 +43,7 @@ export function newLife(): Life {
       } catch {
         return failure("command-failed", "the agent is dead", "none");
       }
-      return await systemCommands.run(argv, { ...options, abort: untilDeath(options.abort) });
+      return await machine.run(argv, { ...options, abort: untilDeath(options.abort) });
     },
     async *stream(argv, options) {
       try {
@@ -51,7 +51,7 @@ export function newLife(): Life {
       } catch {
         throw new ProblemError({ code: "command-failed", message: "the agent is dead", remedy: "none" });
       }
-      yield* systemCommands.stream(argv, { ...options, abort: untilDeath(options.abort) });
+      yield* machine.stream(argv, { ...options, abort: untilDeath(options.abort) });
     },
   };
   return {
