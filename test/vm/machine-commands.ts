@@ -27,9 +27,7 @@ interface End {
 }
 
 const outputLimitBytes = 2 ** 20;
-/** The exit code, the length of what was said, and the mark of the end that the host has chosen. */
-const trailerBytes = 16 + 36;
-const saidBytes = 4096;
+const codeBytes = 4;
 
 /** Commands for the machine whose command server is at that port of this machine. */
 export function machineCommands(port: () => number): MachineCommands {
@@ -112,35 +110,42 @@ async function* connectAndRun(
   const feeding = feed(socket, argv, { ...options, mark, isAnswering });
   let held: Buffer = Buffer.alloc(0);
   let greetingBytes = 1;
+  let hasOutputEnded = false;
   try {
     for await (const chunk of socket as AsyncIterable<Buffer>) {
       answers();
       held = Buffer.concat([held, chunk.subarray(greetingBytes)]);
       greetingBytes = 0;
+      if (!hasOutputEnded) {
+        const end = held.indexOf(mark);
+        hasOutputEnded = end >= 0;
+        const ripeBytes = hasOutputEnded ? end : held.length - beginningBytes(held, mark);
+        if (ripeBytes > 0) yield held.subarray(0, ripeBytes);
+        held = held.subarray(hasOutputEnded ? end + mark.length : ripeBytes);
+      }
       // The machine does not close the connection itself: with input that is unread, what it has said would
       // be lost.
-      if (held.subarray(-mark.length).toString("latin1") === mark) break;
-      const ripe = held.length - saidBytes - trailerBytes;
-      if (ripe <= 0) continue;
-      yield held.subarray(0, ripe);
-      held = held.subarray(ripe);
+      if (hasOutputEnded && held.subarray(-mark.length).toString("latin1") === mark) break;
     }
-    const trailer = held.subarray(-trailerBytes).toString("latin1");
-    if (!/^\d{16}/.test(trailer) || !trailer.endsWith(mark))
+    const endAt = held.length - mark.length - codeBytes;
+    const end = held.toString("latin1", Math.max(0, endAt));
+    if (!hasOutputEnded || !/^\d{4}/.test(end) || !end.endsWith(mark))
       throw new Error("the machine ended the connection too early");
-    const body = held.subarray(0, -trailerBytes);
-    const said = Number(trailer.slice(4, 16));
-    if (body.length > said) yield body.subarray(0, body.length - said);
-    return {
-      exitCode: Number(trailer.slice(0, 4)),
-      stderr: body.subarray(body.length - said).toString("utf8"),
-    };
+    return { exitCode: Number(end.slice(0, codeBytes)), stderr: held.toString("utf8", 0, endAt) };
   } finally {
     options.abort?.removeEventListener("abort", onAbort);
     socket.destroy();
     // A source that hangs is not waited for.
     feeding.catch(() => undefined);
   }
+}
+
+/** How many of the last bytes may be the beginning of the mark. */
+function beginningBytes(bytes: Buffer, mark: string): number {
+  const tail = bytes.subarray(1 - mark.length).toString("latin1");
+  let length = tail.length;
+  while (!mark.startsWith(tail.slice(tail.length - length))) length -= 1;
+  return length;
 }
 
 /**

@@ -6,7 +6,7 @@ import { receivingSetting, recordSetting, parseReceiving, parseRecord, type Rece
 import { fixedProperties, receivingProperty, unset, type Context } from "./layout.ts";
 import { discardPartial } from "./partials.ts";
 import { saidBy, tryZfs, zfs, zfsFailed } from "./programs.ts";
-import { sweepOne, type Entry, type Row, type Swept } from "./sweep.ts";
+import { sweepOne, type Entry, type Expectation, type Row, type Swept } from "./sweep.ts";
 import { mountPoints } from "./system.ts";
 
 /** A copy that has been understood. */
@@ -130,9 +130,13 @@ function brokenRow(row: Row): Problem {
 }
 
 /** Looks for a copy. It is absent only where ZFS clearly says so. */
-export async function findCopy(context: Context, dataset: DatasetId): Promise<Found> {
+export async function findCopy(
+  context: Context,
+  dataset: DatasetId,
+  expected: Expectation = {},
+): Promise<Found> {
   const doing = `Reading the copy of dataset ${dataset}`;
-  const swept = await sweepOne(context, doing, dataset);
+  const swept = await sweepOne(context, doing, dataset, expected);
   const isMounted = (swept.live ?? swept.trashed)?.row.isMounted === true;
   return understand(dataset, swept, isMounted ? await context.system.mounts() : "");
 }
@@ -241,7 +245,7 @@ export async function createCopy(
 
 /** Throws where there is a copy; answers what lies in the staging area. */
 export async function requireAbsent(context: Context, dataset: DatasetId): Promise<Swept["staged"]> {
-  const found = await findCopy(context, dataset);
+  const found = await findCopy(context, dataset, { isAbsent: true });
   if (found.kind === "absent") return found.staged;
   throw refuse(
     "duplicate-id",

@@ -68,7 +68,7 @@ async function prepare(context: Context, request: ReceiveRequest): Promise<Prepa
   }
   // Before anything is sent: a profile that is not known here is refused.
   context.settingsFor(request.profile);
-  const into = `${context.staging}/${dataset}-${snapshot.guid}`;
+  const into = stagedName(context, request);
   if (state !== null && state.entry.row.resumeToken !== null)
     await discardPartial(context, doing, state.name);
   let hasArrived = false;
@@ -80,6 +80,11 @@ async function prepare(context: Context, request: ReceiveRequest): Promise<Prepa
       await destroyEntry(context, doing, entry);
   }
   return { into, hasArrived };
+}
+
+/** Where a full stream is received. */
+function stagedName({ staging }: Context, { dataset, snapshot }: ReceiveRequest): string {
+  return `${staging}/${dataset}-${snapshot.guid}`;
 }
 
 /** The rest of a stream is taken only by what has exactly its beginning. */
@@ -105,7 +110,8 @@ interface Receivable {
 /** Throws where a copy may not be received into. */
 async function requireReceivable(context: Context, request: ReceiveRequest): Promise<Receivable> {
   const { dataset, base, snapshot } = request;
-  const found = await findCopy(context, dataset);
+  const expected = base === null ? { isAbsent: true, staged: [stagedName(context, request)] } : {};
+  const found = await findCopy(context, dataset, expected);
   if (found.kind === "unreadable") throw new ProblemError(found.unreadable.problem);
   if (found.kind === "absent") {
     if (base === null) return { state: null, staged: found.staged };

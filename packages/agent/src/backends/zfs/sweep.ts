@@ -213,13 +213,31 @@ export async function sweepCapacity(context: Context, doing: string): Promise<Ca
   return capacityOf(context, rows);
 }
 
+/** What is probably found, which saves asking for it by commands of their own. */
+export interface Expectation {
+  readonly isAbsent?: boolean;
+  /** Names in the staging area. */
+  readonly staged?: readonly string[];
+}
+
 /** What ZFS shows of one dataset. That there is nothing is said only after the layout has been seen. */
-export async function sweepOne(context: Context, doing: string, dataset: DatasetId): Promise<Swept> {
+export async function sweepOne(
+  context: Context,
+  doing: string,
+  dataset: DatasetId,
+  expected: Expectation = {},
+): Promise<Swept> {
+  const { pool } = context;
+  const names = [...(expected.isAbsent === true ? [pool] : []), ...(expected.staged ?? [])];
   return await context.names.shared(async () => {
-    const swept = await sweepNames(context, doing, dataset, []);
-    const isAbsent = swept.of.live === undefined && swept.of.trashed === undefined;
-    if (isAbsent) await requireLayout(context, await list(context, doing, oneLevel, [context.pool]));
-    return swept.of;
+    const { of, rows } = await sweepNames(context, doing, dataset, names);
+    const isAbsent = of.live === undefined && of.trashed === undefined;
+    if (isAbsent)
+      await requireLayout(
+        context,
+        names.includes(pool) ? rows : await list(context, doing, oneLevel, [pool]),
+      );
+    return of;
   });
 }
 
@@ -247,7 +265,9 @@ async function sweepNames(
   const rows = await list(context, doing, oneLevel, all);
   const found = grouped(context, rows).get(dataset) ?? nothing;
   // Nearly always there is nothing in the staging area.
-  const staged = [...found.staged.values()].map(({ row }) => row.name);
+  const staged = [...found.staged.values()]
+    .map(({ row }) => row.name)
+    .filter((name) => !names.includes(name));
   if (staged.length === 0) return { of: found, rows };
   const below = await list(context, doing, oneLevel, staged);
   const others = rows.filter(({ name }) => !staged.includes(name));
