@@ -1,17 +1,19 @@
 // What people do to a pool by hand, behind the agent's back: it is found, told with its reason, and nothing
 // is lost for it.
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import type { DatasetId } from "@flocker/core";
 import {
   freshDataset,
+  never,
   recordOf,
   refused,
   value,
   World,
 } from "../../packages/agent/src/backends/conformance/world.ts";
 import { harnessInMachine } from "./pools-machine.ts";
-import type { ZfsNode } from "./zfs-nodes.ts";
+import { fillBelow, goOn, makeFrailPool, ZfsNode } from "./zfs-nodes.ts";
 
 const makeHarness = harnessInMachine();
 
@@ -33,7 +35,7 @@ function story(name: string, body: (story: Story) => Promise<void>): void {
 }
 
 story(
-  "a clone keeps what it was made of: the reason names it, and once it is gone the copy can go",
+  "pain 13: a clone keeps what it was made of: the reason names it, and once it is gone the copy can go",
   async (s) => {
     const { a, dataset } = s;
     const name = a.nameOf(dataset);
@@ -60,23 +62,26 @@ story(
   },
 );
 
-story("a replica that somebody has written to takes no increment, and keeps what was written", async (s) => {
-  const { world, a, b, dataset } = s;
-  const base = await world.snapshot(a, dataset);
-  value(await world.transfer(a, b, dataset, null, base));
-  const by = `${b.mountRoot}/by-hand`;
-  await b.sh(
-    'zfs set readonly=off "$1" && mkdir -p "$2" && mount -t zfs -o zfsutil "$1" "$2" && echo mine >"$2/mine" && ' +
-      'sync && umount "$2"',
-    b.nameOf(dataset),
-    by,
-  );
-  assert.equal((await world.seen(b, dataset)).unchangedSince, null, "it is no longer what it was sent");
-  await world.use(a, dataset, { file: "2" });
-  const next = await world.snapshot(a, dataset);
-  refused(await world.transfer(a, b, dataset, base.guid, next), "snapshot-missing");
-  assert.deepEqual(await world.contents(b, dataset), { file: "1", mine: "mine\n" });
-});
+story(
+  "pain 24: a replica that somebody has written to takes no increment, and keeps what was written",
+  async (s) => {
+    const { world, a, b, dataset } = s;
+    const base = await world.snapshot(a, dataset);
+    value(await world.transfer(a, b, dataset, null, base));
+    const by = `${b.mountRoot}/by-hand`;
+    await b.sh(
+      'zfs set readonly=off "$1" && mkdir -p "$2" && mount -t zfs -o zfsutil "$1" "$2" && echo mine >"$2/mine" && ' +
+        'sync && umount "$2"',
+      b.nameOf(dataset),
+      by,
+    );
+    assert.equal((await world.seen(b, dataset)).unchangedSince, null, "it is no longer what it was sent");
+    await world.use(a, dataset, { file: "2" });
+    const next = await world.snapshot(a, dataset);
+    refused(await world.transfer(a, b, dataset, base.guid, next), "snapshot-missing");
+    assert.deepEqual(await world.contents(b, dataset), { file: "1", mine: "mine\n" });
+  },
+);
 
 story("a copy destroyed by hand is gone and not made anew: it is neither mounted nor sent", async (s) => {
   const { world, a, dataset } = s;
@@ -136,4 +141,90 @@ story("what cannot be taken over is refused with its reason, and stays as it was
   const names = await a.sh('zfs list -H -o name -r "$1"', a.pool);
   for (const each of ["volume", "parent/child", "taken"]) assert.ok(names.includes(`${a.pool}/${each}\n`));
   await a.sh('zfs destroy "$1/volume" && zfs destroy -r "$1/parent" && zfs destroy "$1/taken"', a.pool);
+});
+
+story(
+  "what is being sent cannot be destroyed meanwhile; afterwards, and after the agent has died, nothing is held",
+  async (s) => {
+    const { world, a, dataset } = s;
+    const snapshot = await world.snapshot(a, dataset);
+    const name = `${a.nameOf(dataset)}@${snapshot.name}`;
+    const holds = async (): Promise<string> =>
+      (await a.sh('zfs get -Hp -o value userrefs "$1"', name)).trim();
+    const begin = async (): Promise<AsyncIterator<Uint8Array>> => {
+      const request = { dataset, base: null, snapshot: snapshot.guid };
+      const iterator = value(await a.backend.send(request, never)).stream[Symbol.asyncIterator]();
+      await iterator.next();
+      return iterator;
+    };
+    const sending = await begin();
+    assert.equal(await holds(), "1");
+    assert.match(await a.sh('zfs destroy "$1" 2>&1 || true', name), /busy|held/);
+    while ((await sending.next()).done !== true);
+    assert.equal(await holds(), "0");
+    await begin();
+    assert.equal(await holds(), "1");
+    await a.reopen();
+    assert.equal(await holds(), "0");
+    await a.sh('zfs destroy "$1"', name);
+  },
+);
+
+test("a mirror that has lost a disk serves on, and a pool that is imported read-only is named with its remedy", async () => {
+  const [{ machine }] = (await makeHarness()).nodes;
+  const node = new ZfsNode(machine, "pair");
+  await node.sh(
+    "truncate -s 96M /run/left /run/right && " +
+      "zpool create -O mountpoint=none -O canmount=off -o cachefile=none pair mirror /run/left /run/right",
+  );
+  await node.start();
+  const world = new World({ nodes: [node, node, node], dispose: () => Promise.resolve() });
+  const dataset = await world.bornWith(node, { file: "1" });
+  await node.sh("zpool offline pair /run/left");
+  await world.use(node, dataset, { file: "2" });
+  assert.deepEqual(await world.contents(node, dataset), { file: "2" });
+  await node.sh("zpool export pair && zpool import -d /run -N -o readonly=on pair");
+  await node.reopen();
+  assert.equal((await world.seen(node, dataset)).record.role, "primary");
+  for (const result of [
+    await node.backend.mount(dataset),
+    await node.backend.create(recordOf(freshDataset()), null),
+  ]) {
+    assert.match(refused(result, "storage-unreadable"), /The pool pair is imported read-only/);
+    assert.ok(!result.ok && /zpool export pair.*zpool import pair/.test(result.problem.remedy));
+  }
+  await node.sh("zpool export pair && zpool import -d /run -N pair");
+  assert.deepEqual(await world.contents(node, dataset), { file: "2" });
+  await node.sh("zpool destroy pair");
+});
+
+test("a change that hangs because its pool is suspended is waited for, and what can be seen meanwhile is said", async () => {
+  const [{ machine }] = (await makeHarness()).nodes;
+  const node = new ZfsNode(machine, "frail");
+  const world = new World({ nodes: [node, node, node], dispose: () => Promise.resolve() });
+  await makeFrailPool(node);
+  await node.start();
+  const dataset = await world.bornWith(node, { file: "1" });
+  value(await node.backend.mount(dataset));
+  await fillBelow(node);
+  // The change is what brings this to the disk.
+  await node.sh("echo 600 >/sys/module/zfs/parameters/zfs_txg_timeout");
+  await node.write(dataset, "more", randomBytes(4 * 2 ** 20));
+  let hasEnded = false;
+  const resizing = node.backend.resize(dataset, 2 ** 26).finally(() => (hasEnded = true));
+  const look = "zpool list -H -o health frail | grep SUSPENDED";
+  await node.sh(`for i in $(seq 100); do ${look} && exit 0; usleep 100000; done; exit 1`);
+  for (const asked of [dataset, null]) {
+    const looked = await node.backend.discover(asked);
+    assert.match(refused(looked, "storage-unreadable"), /The pool frail is SUSPENDED/);
+    assert.ok(!looked.ok && looked.problem.remedy.includes("zpool clear frail"));
+  }
+  refused(await node.backend.create(recordOf(freshDataset()), null), "storage-unreadable");
+  assert.ok(!hasEnded, "it may still take effect");
+  await goOn(node);
+  value(await resizing);
+  assert.equal((await world.seen(node, dataset)).maximumSizeBytes, 2 ** 26);
+  assert.equal((await node.files(dataset)).get("more")?.length, 4 * 2 ** 20);
+  value(await node.backend.unmount(dataset));
+  await node.sh("echo 5 >/sys/module/zfs/parameters/zfs_txg_timeout; zpool destroy frail");
 });

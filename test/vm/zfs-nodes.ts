@@ -207,6 +207,24 @@ export async function makePool(machine: Machine, name: string, partition: number
   await shell(machine, line, name, String(partition));
 }
 
+/** Makes the pool "frail": its disk is a sparse file, in memory that can be filled up below it. */
+export async function makeFrailPool(node: ZfsNode): Promise<void> {
+  await node.sh(
+    "mkdir -p /run/frail && mount -t tmpfs -o size=96m none /run/frail && truncate -s 256M /run/frail/disk && " +
+      "zpool create -O mountpoint=none -O canmount=off -o cachefile=none frail /run/frail/disk",
+  );
+}
+
+/** The next write to the pool "frail" suspends it. */
+export async function fillBelow(node: ZfsNode): Promise<void> {
+  await node.sh("dd if=/dev/zero of=/run/frail/filling bs=1M 2>/dev/null || true");
+}
+
+/** What an operator does once a suspended pool's disk can be written to again. */
+export async function goOn(node: ZfsNode): Promise<void> {
+  await node.sh("rm /run/frail/filling && zpool clear frail");
+}
+
 /** Three nodes in three pools of one machine. Their storage is emptied after each use of the harness. */
 export function zfsHarness(
   machine: Machine,

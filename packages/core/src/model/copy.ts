@@ -37,6 +37,8 @@ export interface ObservedCopy {
   readonly record: CopyRecord;
   /** Where it is mounted read-write, or null. */
   readonly mountedAt: string | null;
+  /** It is mounted, but not as a mount of ours would be: elsewhere, or read-only. */
+  readonly isMountedOtherwise?: boolean;
   /** Since when it lies in the backend's trash, or null. */
   readonly trashedAt: Milliseconds | null;
   readonly maximumSizeBytes: number | null;

@@ -113,6 +113,11 @@ test("a dataset that is served as configured needs nothing", () => {
   assert.deepEqual(planDataset(withCopy({ mountedAt })), { kind: "done" });
 });
 
+test("a copy that is mounted otherwise than it should be is mounted again, which puts it right or says why not", () => {
+  const decision = planDataset(withCopy({ mountedAt, isMountedOtherwise: true }));
+  assert.deepEqual(decision.kind === "act" && decision.action, { do: "mount" });
+});
+
 test("a new maximum size is applied where the dataset is served", () => {
   const resized = slice(nodeA, { desired: { primary: nodeA, maximumSizeBytes: 1 << 30, deletion: null } });
   const decision = planDataset(withCopy({ mountedAt }, { slice: resized }));

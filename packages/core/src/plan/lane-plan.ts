@@ -218,6 +218,8 @@ function planServing(input: LaneInput): Decision {
   const { desired } = required(input);
   const copy = copyOf(input);
   assert(desired !== null, "a dataset to serve is configured");
+  // Mounting again puts it right, or says what a person has to do.
+  if (copy.isMountedOtherwise === true) return act({ do: "mount" });
   if (desired.maximumSizeBytes !== copy.maximumSizeBytes)
     return act({ do: "resize", maximumSizeBytes: desired.maximumSizeBytes });
   return prune(input);

@@ -55,7 +55,7 @@ function ifResumable(rule: (world: World) => Promise<void>): Rule {
 }
 
 /** Receives that share of a stream, until the connection breaks. */
-async function interrupt(
+export async function interrupt(
   node: BackendNode,
   request: ReceiveRequest,
   bytes: Buffer,
@@ -79,14 +79,15 @@ async function partialOf(node: BackendNode, dataset: DatasetId): Promise<Partial
   return one[0];
 }
 
-async function requirePartial(node: BackendNode, dataset: DatasetId): Promise<PartialReceive> {
+/** What is shown as left of an interrupted receive, which must be there. */
+export async function requirePartial(node: BackendNode, dataset: DatasetId): Promise<PartialReceive> {
   const partial = await partialOf(node, dataset);
   assert.ok(partial !== undefined, "what has arrived is shown");
   return partial;
 }
 
 /** Goes on with what a node has; answers how many bytes that took. */
-async function goOn(from: BackendNode, to: BackendNode, request: ReceiveRequest): Promise<number> {
+export async function goOn(from: BackendNode, to: BackendNode, request: ReceiveRequest): Promise<number> {
   const { dataset, base, snapshot } = request;
   const { token } = await requirePartial(to, dataset);
   const rest = { dataset, base, snapshot: snapshot.guid, resume: token };

@@ -3,7 +3,15 @@ import { ProblemError } from "@flocker/core";
 
 import { refuse } from "../problems.ts";
 import { receivingSetting, recordSetting, parseReceiving, parseRecord, type Receiving } from "./record.ts";
-import { fixedProperties, receivingProperty, unset, type Context } from "./layout.ts";
+import {
+  type Context,
+  fixedProperties,
+  type Layout,
+  mountPath,
+  receivingProperty,
+  recordProperty,
+  unset,
+} from "./layout.ts";
 import { discardPartial } from "./partials.ts";
 import { saidBy, tryZfs, zfs, zfsFailed } from "./programs.ts";
 import { sweepOne, type Entry, type Expectation, type Row, type Swept } from "./sweep.ts";
@@ -32,7 +40,7 @@ export type Found =
   | { readonly kind: "absent"; readonly staged: Swept["staged"] };
 
 /** Makes sense of what ZFS shows of one dataset. `mounts` is the text of /proc/self/mounts. */
-export function understand(dataset: DatasetId, swept: Swept, mounts: string): Found {
+export function understand(layout: Layout, dataset: DatasetId, swept: Swept, mounts: string): Found {
   const { live, trashed, staged } = swept;
   if (live !== undefined && trashed !== undefined)
     return unreadable(dataset, {
@@ -48,7 +56,9 @@ export function understand(dataset: DatasetId, swept: Swept, mounts: string): Fo
     return unreadable(dataset, {
       code: "storage-unreadable",
       message: `${row.name} carries no record of whose copy it is.`,
-      remedy: `If it is to be a dataset of Flocker's, adopt it (flocker import); else rename it away.`,
+      remedy:
+        `If somebody has removed it, set ${recordProperty} to what it was, which zpool history shows. ` +
+        "If it is to become a dataset of Flocker's, rename it and take it over (flocker import); else rename it away.",
     });
   if (row.isBroken) return unreadable(dataset, brokenRow(row));
   const own = parseRecord(dataset, row.name, row.record);
@@ -66,10 +76,13 @@ export function understand(dataset: DatasetId, swept: Swept, mounts: string): Fo
       remedy: `Rename it back, or say since when: zfs set flocker:trashed-at=MILLISECONDS ${row.name}.`,
     });
   const settled = receiving !== null && hasSucceeded ? receiving : null;
+  const mountedAt = row.isMounted ? (mountPoints(mounts).get(row.name) ?? row.mountPoint ?? "?") : null;
+  const isOtherwise = mountedAt !== null && (mountedAt !== mountPath(layout, dataset) || row.isReadOnly);
   const state = {
     record: settled?.record ?? own.value,
     maximumSizeBytes: settled === null ? row.quotaBytes : settled.maximumSizeBytes,
-    mountedAt: row.isMounted ? (mountPoints(mounts).get(row.name) ?? row.mountPoint ?? "?") : null,
+    mountedAt,
+    ...(isOtherwise ? { isMountedOtherwise: true } : {}),
     trashedAt,
   };
   return {
@@ -90,7 +103,7 @@ export function understand(dataset: DatasetId, swept: Swept, mounts: string): Fo
 function observed(
   dataset: DatasetId,
   { row, snapshots }: Entry,
-  state: Pick<ObservedCopy, "record" | "maximumSizeBytes" | "mountedAt" | "trashedAt">,
+  state: Pick<ObservedCopy, "record" | "maximumSizeBytes" | "mountedAt" | "isMountedOtherwise" | "trashedAt">,
 ): ObservedCopy {
   const newest = snapshots.at(-1);
   const isSure = state.mountedAt === null && row.open === null && row.writtenBytes === 0;
@@ -138,7 +151,7 @@ export async function findCopy(
   const doing = `Reading the copy of dataset ${dataset}`;
   const swept = await sweepOne(context, doing, dataset, expected);
   const isMounted = (swept.live ?? swept.trashed)?.row.isMounted === true;
-  return understand(dataset, swept, isMounted ? await context.system.mounts() : "");
+  return understand(context, dataset, swept, isMounted ? await context.system.mounts() : "");
 }
 
 /** The copy, ready to be changed; throws the problem that stands in the way. */

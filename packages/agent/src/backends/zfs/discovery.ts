@@ -22,7 +22,7 @@ export async function discoverCopies(context: Context, dataset: DatasetId | null
   const unreadable: UnreadableCopy[] = [];
   const partials: PartialReceive[] = [];
   for (const [each, found] of [...swept].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const understood = understand(each, found, mounts);
+    const understood = understand(context, each, found, mounts);
     if (understood.kind === "copy") copies.push(understood.state.observed);
     else if (understood.kind === "unreadable") unreadable.push(understood.unreadable);
     const partial = partialOf(each, found);

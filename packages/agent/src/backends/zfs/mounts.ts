@@ -17,7 +17,7 @@ export async function mountCopy(context: Context, dataset: DatasetId): Promise<v
         "and only that is mounted.",
       "Find out which node should own the dataset (flocker explain).",
     );
-  if (observed.mountedAt === mountPath(context, dataset)) return;
+  if (observed.mountedAt === mountPath(context, dataset)) return await makeWritable(context, state);
   if (observed.mountedAt !== null)
     throw refuse(
       "busy-mount",
@@ -30,6 +30,19 @@ export async function mountCopy(context: Context, dataset: DatasetId): Promise<v
   const settings = [...fixedProperties(context, dataset), readOnlyFor(record), `${openProperty}=yes`];
   await zfs(context, doing, "set", ...settings, state.name);
   await mountNow(context, doing, state);
+}
+
+/** Where somebody has made a mounted copy read-only by hand. */
+async function makeWritable(context: Context, { record, name, entry }: CopyState): Promise<void> {
+  if (!entry.row.isReadOnly) return;
+  await zfs(context, `Making dataset ${record.dataset} writable`, "set", readOnlyFor(record), name);
+  const { observed } = await requireCopy(context, record.dataset);
+  if (observed.isMountedOtherwise !== true) return;
+  throw refuse(
+    "command-failed",
+    `Dataset ${record.dataset} stays mounted read-only, although readonly=off has been set.`,
+    `Mount it to be written to: mount -o remount,rw ${observed.mountedAt}.`,
+  );
 }
 
 async function mountNow(context: Context, doing: string, state: CopyState): Promise<void> {

@@ -4,12 +4,18 @@ import { ProblemError } from "@flocker/core";
 import { noSpace, refuse } from "../problems.ts";
 import type { Context } from "./layout.ts";
 
-/** What a command that moves no data may take. On a pool that is suspended they hang. */
-const commandTimeoutMs = 120_000;
+/** What a command that only reads may take. */
+const readTimeoutMs = 120_000;
+const reading: readonly (string | undefined)[] = ["list", "holds", "send"];
+/**
+ * On a pool that is suspended a change hangs in the kernel, cannot be killed, and takes effect once the pool
+ * goes on. So it is waited for however long that takes, and nothing else is done to the copy meanwhile.
+ */
 const noDeadlineMs = 2 ** 31 - 1;
+/** After so long without an end the pool is asked whether it is suspended. */
+const patienceMs = 10_000;
 
 interface Options {
-  /** A transfer: it is bounded by its abort alone. */
   readonly stdin?: ByteStream;
   readonly abort?: Abort;
 }
@@ -29,11 +35,35 @@ export async function tryZfs(
   args: readonly string[],
   options: Options = {},
 ): Promise<CommandResult> {
-  const timeoutMs = options.stdin === undefined ? commandTimeoutMs : noDeadlineMs;
+  const timeoutMs = reading.includes(args[0]) ? readTimeoutMs : noDeadlineMs;
   const result = await context.commands.run(["zfs", ...args], { timeoutMs, ...options });
   if (result.ok) return result.value;
   if (options.abort?.aborted === true) throw new ProblemError(result.problem);
   throw new ProblemError((await poolProblem(context)) ?? result.problem);
+}
+
+/**
+ * What steps that only read come to, or the problem of the pool once that lets nobody go on: they may wait
+ * for a change that hangs.
+ */
+export async function unlessSuspended<Value>(
+  context: Runner & Pick<Context, "clock">,
+  steps: () => Promise<Value>,
+): Promise<Value> {
+  const ended = new AbortController();
+  const suspended = async (): Promise<never> => {
+    for (;;) {
+      await context.clock.sleep(patienceMs, ended.signal);
+      const problem = ended.signal.aborted ? null : await poolProblem(context);
+      if (problem !== null) throw new ProblemError(problem);
+      if (ended.signal.aborted) return await new Promise<never>(() => undefined);
+    }
+  };
+  try {
+    return await Promise.race([steps(), suspended()]);
+  } finally {
+    ended.abort();
+  }
 }
 
 /** The error of a `zfs` command that has failed: of the pool if that is the cause, else of what it says. */
@@ -45,7 +75,7 @@ export async function zfsFailed(
 ): Promise<ProblemError> {
   const said = saidBy(result);
   if (tellsOfFullPool(said)) return new ProblemError(noSpace(doing, said));
-  const problem = await poolProblem(context);
+  const problem = (await poolProblem(context)) ?? readOnlyProblem(context, said);
   if (problem !== null) return new ProblemError(problem);
   return refuse(
     "command-failed",
@@ -62,6 +92,16 @@ export function saidBy({ stderr }: CommandResult): string {
 /** Whether ZFS complains of a pool, a quota or a reservation that is exhausted. */
 export function tellsOfFullPool(said: string): boolean {
   return /out of space|no space left|quota exceeded|exceeds? (the )?(quota|available)/i.test(said);
+}
+
+function readOnlyProblem({ pool }: Runner, said: string): Problem | null {
+  if (!/pool is read-only|read-only file system/i.test(said)) return null;
+  const [name = pool] = pool.split("/");
+  return {
+    code: "storage-unreadable",
+    message: `The pool ${name} is imported read-only, and nothing can be changed in it: ${said}.`,
+    remedy: `Import it to be written to: zpool export ${name}, then zpool import ${name}.`,
+  };
 }
 
 /** Why a pool cannot be worked with at all, or null. It asks for what is known without reading the disks. */

@@ -2,7 +2,7 @@ import type { Capacity, DatasetId } from "@flocker/core";
 import { isUuid, ProblemError } from "@flocker/core";
 
 import { refuse } from "../problems.ts";
-import { poolProblem } from "./programs.ts";
+import { poolProblem, unlessSuspended } from "./programs.ts";
 import {
   openProperty,
   receivingProperty,
@@ -201,9 +201,14 @@ export interface Swept {
 /** Everything that ZFS shows, by dataset. */
 export async function sweepAll(context: Context, doing: string): Promise<ReadonlyMap<DatasetId, Swept>> {
   const { live, trash, staging } = context;
-  const rows = await context.names.shared(() => list(context, doing, noLimit, [live, trash, staging]));
+  const rows = await looking(context, () => list(context, doing, noLimit, [live, trash, staging]));
   await requireLayout(context, rows);
   return grouped(context, rows);
+}
+
+/** Looks while nothing is renamed, but waits for no rename that hangs on a suspended pool. */
+async function looking<Value>(context: Context, steps: () => Promise<Value>): Promise<Value> {
+  return await unlessSuspended(context, () => context.names.shared(steps));
 }
 
 /** Bytes of the pool. */
@@ -229,7 +234,7 @@ export async function sweepOne(
 ): Promise<Swept> {
   const { pool } = context;
   const names = [...(expected.isAbsent === true ? [pool] : []), ...(expected.staged ?? [])];
-  return await context.names.shared(async () => {
+  return await looking(context, async () => {
     const { of, rows } = await sweepNames(context, doing, dataset, names);
     const isAbsent = of.live === undefined && of.trashed === undefined;
     if (isAbsent)
@@ -247,7 +252,7 @@ export async function sweepOneAndPool(
   doing: string,
   dataset: DatasetId,
 ): Promise<{ readonly swept: Swept; readonly capacity: Capacity }> {
-  return await context.names.shared(async () => {
+  return await looking(context, async () => {
     const { of, rows } = await sweepNames(context, doing, dataset, [context.pool]);
     await requireLayout(context, rows);
     return { swept: of, capacity: capacityOf(context, rows) };

@@ -22,6 +22,9 @@ function history(name: string, did: string, what = " "): string {
 const scrub =
   'Nov 25 2026 22:15:08.1 sysevent.fs.zfs.scrub_start\n        class = "sysevent.fs.zfs.scrub_start"';
 
+const error = (what: string): string =>
+  `Nov 25 2026 22:15:08.1 ereport.fs.zfs.${what}\n        class = "ereport.fs.zfs.${what}"`;
+
 const copy = `tank/flocker/${dataset}`;
 
 for (const [what, event, concerned] of [
@@ -35,6 +38,8 @@ for (const [what, event, concerned] of [
   ["a rename from elsewhere", history("tank/aside", "rename", `-> ${copy}`), "any"],
   ["a clone that takes its origin's snapshots", history("tank/clone", "promote"), "any"],
   ["an event of the pool", scrub, "any"],
+  ["a pool that is suspended", error("io_failure"), "any"],
+  ["a write that has failed", error("io"), "none"],
   ["a snapshot of the pool's own file system", history("tank@daily", "snapshot"), "none"],
   ["another file system of the pool", history("tank/home", "set", "quota=1"), "none"],
   ["one whose name begins alike", history("tank/flockers@daily", "snapshot"), "none"],

@@ -42,7 +42,7 @@ export function concernedBy(
   const field = (name: string): string | undefined =>
     new RegExp(`^\\s+${name} = "(.*)"$`, "m").exec(event)?.[1];
   const name = field("history_dsname");
-  if (name === undefined) return "any";
+  if (name === undefined) return ofDisks.test(event) ? "none" : "any";
   const parents = [live, trash, staging];
   for (const parent of parents) {
     if (!name.startsWith(`${parent}/`)) continue;
@@ -54,6 +54,12 @@ export function concernedBy(
   // Something may come in from elsewhere by its name, and a clone may take its origin's snapshots along.
   return movesThings.has(field("history_internal_name") ?? "") ? "any" : "none";
 }
+
+/**
+ * Errors of single reads and writes: they change nothing that is looked at, and a look can be what meets
+ * them. That the pool is suspended for them is an event of its own.
+ */
+const ofDisks = /class = "ereport\.fs\.zfs\.(?!io_failure")/;
 
 const movesThings: ReadonlySet<string> = new Set(["rename", "promote"]);
 const uuidLength = 36;
