@@ -9,7 +9,10 @@ export interface Abort {
   removeEventListener(type: "abort", listener: () => void): void;
 }
 
-/** Bytes with back-pressure: the producer makes the next chunk when the consumer asks for it. */
+/**
+ * Bytes with back-pressure: the producer makes the next chunk when the consumer asks for it. The producer may
+ * use the memory of a chunk again once the next one is asked for: whoever keeps it longer keeps a copy.
+ */
 export type ByteStream = AsyncIterable<Uint8Array>;
 
 /** The time, and the only way to let it pass. */

@@ -24,7 +24,7 @@ async function ran(
 
 async function text(stream: ByteStream): Promise<string> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of stream) chunks.push(chunk);
+  for await (const chunk of stream) chunks.push(Uint8Array.from(chunk));
   return Buffer.concat(chunks).toString("utf8");
 }
 
@@ -152,6 +152,21 @@ test("a daemon that a command leaves behind does not hold it up", async () => {
 test("the input is handed over whole, then ended", async () => {
   assert.equal((await ran("cat", { stdin: chunksOf("one ", "two") })).stdout, "one two");
   assert.equal(await text(commands.stream(["cat"], { stdin: chunksOf("a", "b") })), "ab");
+});
+
+test("chunks of the input may come one after the other in the same memory", async () => {
+  const pieces = Array.from({ length: 60 }, (_, index) => Buffer.alloc(100_003, index));
+  async function* inSameMemory(): AsyncGenerator<Uint8Array> {
+    const memory = Buffer.alloc(100_003);
+    for (const piece of pieces) {
+      piece.copy(memory);
+      yield memory;
+    }
+  }
+  const read: Uint8Array[] = [];
+  for await (const chunk of commands.stream(["cat"], { stdin: inSameMemory() }))
+    read.push(Uint8Array.from(chunk));
+  assert.ok(Buffer.concat(pieces).equals(Buffer.concat(read)), "it comes back as it was given");
 });
 
 test("the input is read only as fast as the program takes it", async () => {

@@ -12,13 +12,11 @@ import type {
   Problem,
   Result,
 } from "@flocker/core";
+import { openCommandOutput } from "./command-output.ts";
+import type { CommandOutput } from "./command-output.ts";
 
 const outputLimitBytes = 2 ** 20;
 const tailBytes = 4096;
-/**
- * So much may wait for a program to read it: what waits goes out in one piece, which costs less than many.
- */
-const inputQueueBytes = 512 * 1024;
 /** How long a program may tidy up after SIGTERM, before SIGKILL. */
 const termGraceMs = 2000;
 /** How long we wait for what comes at once: the death after SIGKILL, the end of the output after the exit. */
@@ -52,13 +50,13 @@ async function run(
 }
 
 async function* stream(argv: readonly string[], options: StartOptions): AsyncGenerator<Uint8Array> {
-  const program = start(argv, options);
+  const output = await openOutput(argv);
+  const program = start(argv, options, output);
   const stderr = tail(program.stderr);
   try {
-    try {
-      for await (const chunk of program.stdout ?? []) yield chunk as Buffer;
-    } catch {
-      // The output was cut off, since the program was stopped; how it ended tells why.
+    // Where the program is stopped its output is cut off; how it ended tells why.
+    for (let chunk = await output.next(); chunk !== undefined; chunk = await output.next()) {
+      yield chunk;
     }
     const end = await program.ended;
     await settled([program.stderr]);
@@ -70,6 +68,14 @@ async function* stream(argv: readonly string[], options: StartOptions): AsyncGen
     program.stop(failed(argv, "was stopped because its output is no longer wanted", ""));
     await program.ended;
     program.release();
+  }
+}
+
+async function openOutput(argv: readonly string[]): Promise<CommandOutput> {
+  try {
+    return await openCommandOutput();
+  } catch (error) {
+    throw new ProblemError(startFailed(argv, error, undefined));
   }
 }
 
@@ -91,31 +97,39 @@ interface Program {
   release(): void;
 }
 
-function start(argv: readonly string[], options: StartOptions): Program {
+/** Starts a program, whose output goes where it is told to, if anywhere; else it can be read. */
+function start(argv: readonly string[], options: StartOptions, output?: CommandOutput): Program {
   const [command, ...args] = argv;
   assert(command !== undefined, "a command line has at least the program's name");
-  if (options.abort?.aborted === true) return notStarted(aborted(argv));
+  if (options.abort?.aborted === true) return notStarted(aborted(argv), output);
   let child: ChildProcess;
   try {
     child = spawn(command, args, {
       detached: true,
-      stdio: [options.stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+      stdio: [options.stdin === undefined ? "ignore" : "pipe", output?.programEnd ?? "pipe", "pipe"],
       env: { ...process.env, LC_ALL: "C" },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
   } catch (error) {
-    return notStarted(startFailed(argv, error, options.cwd));
+    return notStarted(startFailed(argv, error, options.cwd), output);
   }
-  return supervised(child, argv, options);
+  output?.programEnd.destroy();
+  return supervised(child, argv, options, output);
 }
 
-function notStarted(problem: Problem): Program {
+function notStarted(problem: Problem, output: CommandOutput | undefined): Program {
+  output?.close();
   const nothing = (): void => undefined;
   const ended = Promise.resolve({ exitCode: -1, problem });
   return { stdout: null, stderr: null, ended, stop: nothing, release: nothing };
 }
 
-function supervised(child: ChildProcess, argv: readonly string[], options: StartOptions): Program {
+function supervised(
+  child: ChildProcess,
+  argv: readonly string[],
+  options: StartOptions,
+  output: CommandOutput | undefined,
+): Program {
   let stopped: Problem | null = null;
   let over = false;
   let cancelTimer = (): void => undefined;
@@ -132,6 +146,7 @@ function supervised(child: ChildProcess, argv: readonly string[], options: Start
     if (over || stopped !== null) return;
     stopped = problem;
     child.stdout?.destroy();
+    output?.close();
     killGroup(child, "SIGTERM");
     cancelTimer = after(termGraceMs, () => {
       killGroup(child, "SIGKILL");
@@ -160,6 +175,7 @@ function supervised(child: ChildProcess, argv: readonly string[], options: Start
   }
   const release = (): void => {
     for (const pipe of [child.stdout, child.stderr]) pipe?.destroy();
+    output?.close();
   };
   return { stdout: child.stdout, stderr: child.stderr, ended, stop, release };
 }
@@ -201,9 +217,12 @@ async function pump(source: ByteStream, sink: Writable): Promise<void> {
       sink.end();
       return;
     }
-    if (sink.write(next.value) || sink.writableLength < inputQueueBytes) continue;
-    const drained = new Promise<void>((resolve) => sink.once("drain", () => resolve()));
-    if ((await unlessClosed(drained)) === closedMark) break;
+    // A chunk is the source's again once the next one is asked for. Meanwhile the program has what waits in
+    // its socket.
+    const written = new Promise<boolean>((resolve) => {
+      sink.write(next.value, (error) => resolve(error === null || error === undefined));
+    });
+    if ((await unlessClosed(written)) !== true) break;
   }
   // A source that hangs would hold us up, so nobody waits for it.
   iterator.return?.().catch(() => undefined);

@@ -1,5 +1,5 @@
 import type { TLSSocket } from "node:tls";
-import { assert, failure } from "@flocker/core";
+import { failure } from "@flocker/core";
 import type { Clock, Milliseconds, Problem } from "@flocker/core";
 import { tlsProblem } from "../tls-problem.ts";
 import type { Frame } from "./frames.ts";
@@ -8,9 +8,10 @@ import { FrameParser, keepAliveFrame } from "./frames.ts";
 /** This much may be on its way into the socket before the sender has to wait. */
 const windowBytes = 2 * 1024 * 1024;
 
-/** A payload below this is copied together with its neighbours, since a write of its own costs more. */
-const copyBelowBytes = 32 * 1024;
-/** So much is gathered at most before it is written. */
+/**
+ * What is sent is copied into batches of this size, which are used again: the source may use its own memory
+ * again as well, a head costs no write of its own, and the garbage collector has nothing to do.
+ */
 const batchBytes = 128 * 1024;
 
 /** What a connection reports to, and how patient it is. */
@@ -89,23 +90,16 @@ export class FrameConnection {
   }
 
   /**
-   * Sends a frame: its head (or all of it), and the payload that belongs to it, whose bytes must not be
-   * changed any more. Returns what to wait for before sending more, or undefined where there is room.
+   * Sends a frame: its head (or all of it), and the payload that belongs to it. Returns what to wait for
+   * before sending more, or undefined where there is room.
    */
   send(head: Uint8Array, payload?: Uint8Array): Promise<void> | undefined {
-    assert(head.length <= batchBytes, "what is longer is sent as a payload or as the last frame");
     if (this.closed) return undefined;
     this.#sentAt = this.#options.clock.monotonic();
     this.#inFlightBytes += head.length + (payload?.length ?? 0);
     this.#gather(head);
-    if (payload === undefined) {
-      this.#flush();
-    } else if (payload.length < copyBelowBytes) {
-      this.#gather(payload);
-    } else {
-      this.#flush();
-      this.#write(payload);
-    }
+    if (payload === undefined) this.#flush();
+    else this.#gather(payload);
     if (this.#inFlightBytes < windowBytes) return undefined;
     return new Promise((resolve) => (this.#room = resolve));
   }
@@ -145,15 +139,19 @@ export class FrameConnection {
     if (problem !== null) this.#lose(problem);
   }
 
-  /** Puts small things together; they are written when they are enough, or after this turn of the loop. */
+  /** Puts things together; they are written when they are enough, or after this turn of the loop. */
   #gather(bytes: Uint8Array): void {
-    if (this.#batchFilled + bytes.length > batchBytes) this.#flush();
-    if (this.#batch === null) {
-      this.#batch = this.#spareBatches.pop() ?? Buffer.allocUnsafe(batchBytes);
-      setImmediate(() => this.#flush());
+    for (let offset = 0; offset < bytes.length;) {
+      if (this.#batch === null) {
+        this.#batch = this.#spareBatches.pop() ?? Buffer.allocUnsafe(batchBytes);
+        setImmediate(() => this.#flush());
+      }
+      const piece = bytes.subarray(offset, offset + batchBytes - this.#batchFilled);
+      this.#batch.set(piece, this.#batchFilled);
+      this.#batchFilled += piece.length;
+      offset += piece.length;
+      if (this.#batchFilled === batchBytes) this.#flush();
     }
-    this.#batch.set(bytes, this.#batchFilled);
-    this.#batchFilled += bytes.length;
   }
 
   #flush(): void {
@@ -162,7 +160,6 @@ export class FrameConnection {
     this.#batch = null;
     const filled = batch.subarray(0, this.#batchFilled);
     this.#batchFilled = 0;
-    // New memory for each batch would cost more than the copying.
     this.#write(filled, () => this.#spareBatches.push(batch));
   }
 

@@ -76,14 +76,16 @@ test("each kind of request reaches the handler as it was asked, and the reply co
   }
 });
 
-test("64 MiB arrive unchanged, in order, with growing progress up to the whole", async () => {
+test("64 MiB that come in the same memory arrive unchanged, in order, with growing progress", async () => {
   const block = randomBytes(3 * mebibyte);
+  const memory = Buffer.alloc(block.length);
   const sizes = [1, 3 * mebibyte, 17, mebibyte, mebibyte + 1, 0, 60_000];
   const sent = createHash("sha256");
   let total = 0;
   function* chunks(): Generator<Uint8Array> {
     for (let index = 0; total < 64 * mebibyte; index += 1) {
-      const chunk = block.subarray(0, sizes[index % sizes.length]);
+      const chunk = memory.subarray(0, sizes[index % sizes.length]);
+      block.copy(chunk, 0, index);
       sent.update(chunk);
       total += chunk.length;
       yield chunk;

@@ -7,17 +7,32 @@ const highWaterBytes = 1024 * 1024;
 /** Below this many it is read again. */
 const lowWaterBytes = 256 * 1024;
 
+/**
+ * What arrives is copied into batches of this size, which are used again: TLS hands out new memory for each
+ * of its small records, and what is kept of that until a program has taken it makes the garbage collector run
+ * dozens of times for each GiB.
+ */
+const batchBytes = 256 * 1024;
+
+interface Batch {
+  readonly memory: Buffer;
+  filledBytes: number;
+}
+
 /** How far the reader is: `left` means that it stopped before the verified end. */
 export type ReadingState = "unread" | "reading" | "left" | "verified" | "failed";
 
 /**
  * A body on its way from the connection to its reader. The iteration ends normally only after the end frame
  * has proven that every byte is there and right; else it throws a ProblemError. Whoever reads must not commit
- * anything before that, but may keep what has come before a cut, to go on with it. May be iterated once.
+ * anything before that, but may keep what has come before a cut, to go on with it. A chunk is overwritten
+ * once the next one is asked for. May be iterated once.
  */
 export class IncomingBody implements ByteStream {
   readonly #flow: { readonly pause: () => void; readonly resume: () => void };
-  readonly #waiting: Uint8Array[] = [];
+  readonly #waiting: Batch[] = [];
+  readonly #spare: Batch[] = [];
+  #lent: Batch | null = null;
   #checksum = 0;
   #waitingBytes = 0;
   #receivedBytes = 0;
@@ -25,6 +40,7 @@ export class IncomingBody implements ByteStream {
   #ending: "verified" | Problem | null = null;
   #reading: ReadingState = "unread";
   #wake: (() => void) | null = null;
+  #waking = false;
 
   constructor(flow: { readonly pause: () => void; readonly resume: () => void }) {
     this.#flow = flow;
@@ -44,13 +60,12 @@ export class IncomingBody implements ByteStream {
     if (this.#ending !== null) return;
     this.#checksum = crc32(bytes, this.#checksum);
     this.#receivedBytes += bytes.length;
-    this.#waiting.push(bytes);
-    this.#waitingBytes += bytes.length;
+    this.#keep(bytes);
     if (!this.#full && this.#waitingBytes >= highWaterBytes) {
       this.#full = true;
       this.#flow.pause();
     }
-    this.#wake?.();
+    this.#wakeSoon();
   }
 
   /** The end, as the sender counts it. Returns the problem if it is not what has arrived. */
@@ -94,11 +109,13 @@ export class IncomingBody implements ByteStream {
   async #next(): Promise<IteratorResult<Uint8Array, undefined>> {
     for (;;) {
       if (this.#reading !== "reading") return { done: true, value: undefined };
-      const bytes = this.#waiting.shift();
-      if (bytes !== undefined) {
-        this.#waitingBytes -= bytes.length;
+      if (this.#lent !== null) this.#spare.push(this.#lent);
+      this.#lent = this.#waiting.shift() ?? null;
+      if (this.#lent !== null) {
+        const { memory, filledBytes } = this.#lent;
+        this.#waitingBytes -= filledBytes;
         this.#flowAgain();
-        return { done: false, value: bytes };
+        return { done: false, value: memory.subarray(0, filledBytes) };
       }
       if (this.#ending === "verified") {
         this.#reading = "verified";
@@ -110,6 +127,32 @@ export class IncomingBody implements ByteStream {
         this.#wake = null;
       }
     }
+  }
+
+  #keep(bytes: Uint8Array): void {
+    this.#waitingBytes += bytes.length;
+    for (let offset = 0; offset < bytes.length;) {
+      let batch = this.#waiting.at(-1);
+      if (batch === undefined || batch.filledBytes === batchBytes) {
+        batch = this.#spare.pop() ?? { memory: Buffer.allocUnsafe(batchBytes), filledBytes: 0 };
+        batch.filledBytes = 0;
+        this.#waiting.push(batch);
+      }
+      const piece = bytes.subarray(offset, offset + batchBytes - batch.filledBytes);
+      batch.memory.set(piece, batch.filledBytes);
+      batch.filledBytes += piece.length;
+      offset += piece.length;
+    }
+  }
+
+  /** After this turn of the loop, so that the reader gets all at once what has come at once. */
+  #wakeSoon(): void {
+    if (this.#wake === null || this.#waking) return;
+    this.#waking = true;
+    setImmediate(() => {
+      this.#waking = false;
+      this.#wake?.();
+    });
   }
 
   #flowAgain(): void {

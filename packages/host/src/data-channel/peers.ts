@@ -33,10 +33,9 @@ export interface DataChannelPeersOptions {
 
 /**
  * Asks other nodes over the data channel (design, section 10): TLS 1.3, and at the other end exactly the node
- * that was meant, proven by its certificate. A chunk of a body belongs to the channel once it was yielded and
- * must not be changed afterwards. Beside what the port promises: the other side's refusal comes back as it
- * is, at once, even in the middle of a body; a body that throws a ProblemError gives that problem; what is
- * not a ProblemError is thrown on. The body's iterator is closed on every path.
+ * that was meant, proven by its certificate. Beside what the port promises: the other side's refusal comes
+ * back as it is, at once, even in the middle of a body; a body that throws a ProblemError gives that problem;
+ * what is not a ProblemError is thrown on. The body's iterator is closed on every path.
  */
 export function dataChannelPeers(options: DataChannelPeersOptions): Peers {
   const { clock, log, bandwidthLimitBytesPerSecond, silenceMs = 30_000 } = options;

@@ -82,7 +82,7 @@ export class FrameWriter {
           pieces = [];
           length = 0;
         }
-        pieces.push(piece);
+        pieces.push(Buffer.from(piece));
         length += piece.length;
       }
     }
@@ -201,9 +201,11 @@ export class FrameReader {
   }
 
   async #fill(): Promise<void> {
+    // A copy: the next chunk may come in the same memory.
+    const rest = Buffer.from(this.#rest);
     const next = await this.#next();
     if (next.done === true) throw interrupted("it ended before its end mark");
-    this.#rest = this.#rest.length === 0 ? next.value : Buffer.concat([this.#rest, next.value]);
+    this.#rest = rest.length === 0 ? next.value : Buffer.concat([rest, next.value]);
   }
 
   /** The source's next chunk, or the abort, whichever comes first: a source may hang for ever. */

@@ -155,8 +155,8 @@ export function recordSplitter(): { push(chunk: Uint8Array): Buffer[]; end(): vo
   let rest: Buffer = Buffer.alloc(0);
   return {
     push(chunk) {
-      const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-      const data = rest.length === 0 ? bytes : Buffer.concat([rest, bytes]);
+      // A copy: records are kept for longer than a chunk lasts.
+      const data = Buffer.concat([rest, chunk]);
       const records: Buffer[] = [];
       let start = 0;
       for (let end = data.indexOf(0); end !== -1; end = data.indexOf(0, start)) {

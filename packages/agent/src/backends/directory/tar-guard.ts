@@ -46,7 +46,8 @@ export class TarGuard {
         skip = read.contentBytes;
       }
       if (position > 0) yield data.subarray(0, position);
-      pending = data.subarray(position);
+      // A copy: the next chunk may come in the same memory.
+      pending = Buffer.from(data.subarray(position));
     }
     if (pending.length > 0 || skip > 0 || this.#extension !== undefined || !this.#ended) {
       throw corrupt("its archive has no proper end");
