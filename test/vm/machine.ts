@@ -11,6 +11,8 @@ import type { Image } from "./image.ts";
 export interface Machine {
   /** Runs programs inside. */
   readonly commands: MachineCommands;
+  /** Where its command server is on this machine. */
+  readonly port: number;
   /** What it has said on its console so far. */
   console(): string;
   /** Ends it at once, as a cut of its power does. */
@@ -47,6 +49,9 @@ export function describeMachine(options: MachineOptions): Machine {
   };
   return {
     commands,
+    get port() {
+      return port;
+    },
     console: () => said,
     cutPower,
     async start() {

@@ -2,37 +2,38 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { startNodeAgent } from "@flocker/agent";
 import type { v2 } from "@flocker/api";
 import { openLocalClient, openLocalCluster, pollUntil, type LocalClient } from "@flocker/cli/local";
 import type { LocalCluster, RunnableNode } from "@flocker/cli/local";
-import { assert, failure, need, type DatasetId, type Era, type Log, type PeerHandler } from "@flocker/core";
-import {
-  dataChannelPeers,
-  dataChannelServer,
-  loadCredentials,
-  openAgentStore,
-  systemClock,
-  systemIds,
-  systemRandom,
-  wsLinkDialer,
-} from "@flocker/host";
+import { assert, need, type DatasetId, type Log } from "@flocker/core";
+import { systemClock } from "@flocker/host";
 
 import { openCutProxy, type CutProxy } from "./cut-proxy.ts";
 import { prepareImage } from "./image.ts";
 import { atEnd } from "./leftovers.ts";
 import { describeMachine, makeDisk, type Machine } from "./machine.ts";
+import { startVmAgent } from "./vm-agent.ts";
 import { makePool, ZfsNode } from "./zfs-nodes.ts";
 
 /** Emulation is slow, and slower on a busy machine. */
 const settleTimeoutMs = 600_000;
-const starting = failure("peer-busy", "The agent is being started.", "It is tried again by itself.");
 
 /** Something that an agent has said in its log. */
 export interface Said {
   readonly event: string;
   readonly fields: Readonly<Record<string, unknown>>;
 }
+
+/** Starts a node's agent, whose log goes to `tell`; answers what stops it. */
+export type AgentStarter = (node: VmNode, tell: (said: Said) => void) => Promise<() => Promise<void>>;
+
+/** In this process, and reached through a link that can be cut. */
+const startHere: AgentStarter = async (node, tell) => {
+  const log: Log = { write: (_level, event, fields = {}) => tell({ event, fields }), with: () => log };
+  const { local, storage, agentPort } = node;
+  const publish = (dataPort: number): Promise<number> => node.publish(dataPort);
+  return await startVmAgent({ local, storage, agentPort, log, publish });
+};
 
 /** One node: a virtual machine with its own pool, and outside of it the agent that runs commands in it. */
 export class VmNode {
@@ -43,15 +44,17 @@ export class VmNode {
   readonly said: Said[] = [];
   onSaid: ((said: Said) => void) | null = null;
   proxy: CutProxy | undefined;
-  readonly #agentPort: number;
+  readonly agentPort: number;
+  readonly #starter: AgentStarter;
   #dataPort = 0;
   #stop: (() => Promise<void>) | undefined;
 
-  constructor(local: RunnableNode, machine: Machine, agentPort: number) {
+  constructor(local: RunnableNode, machine: Machine, agentPort: number, starter: AgentStarter = startHere) {
     this.local = local;
     this.machine = machine;
     this.storage = new ZfsNode(machine, "tank");
-    this.#agentPort = agentPort;
+    this.agentPort = agentPort;
+    this.#starter = starter;
   }
 
   get link(): CutProxy {
@@ -59,59 +62,18 @@ export class VmNode {
     return this.proxy;
   }
 
-  /** Starts the agent, as on a machine that has booted: the pool is imported, and nothing is mounted. */
   async startAgent(): Promise<void> {
-    const stack = new AsyncDisposableStack();
-    const log: Log = { write: (_level, event, fields = {}) => this.#tell(event, fields), with: () => log };
-    const { folder } = this.local;
-    const credentials = need(
-      loadCredentials({
-        clusterCertificateFile: join(folder, "cluster.crt"),
-        certificateFile: join(folder, "node.crt"),
-        keyFile: join(folder, "node.key"),
-      }),
-    );
-    await this.storage.start();
-    const { backend } = this.storage;
-    const store = need(openAgentStore(join(folder, "agent.sqlite")));
-    stack.defer(() => store.close());
-    const system = { clock: systemClock, ids: systemIds, log };
-    let handlePeer: PeerHandler = () => Promise.resolve(starting);
-    const server = need(
-      await dataChannelServer({
-        host: "127.0.0.1",
-        port: 0,
-        credentials,
-        ...system,
-        handler: (...request) => handlePeer(...request),
-      }),
-    );
-    stack.defer(() => server.close());
-    this.#dataPort = server.port;
+    this.#stop = await this.#starter(this, (said) => {
+      this.said.push(said);
+      this.onSaid?.(said);
+    });
+  }
+
+  /** Puts a link that can be cut before an agent's data channel, whose port may be another each time. */
+  async publish(dataPort: number): Promise<number> {
+    this.#dataPort = dataPort;
     this.proxy ??= await openCutProxy(() => this.#dataPort);
-    const era = (await this.storage.sh("cat /proc/sys/kernel/random/boot_id")).trim() as Era;
-    const agent = startNodeAgent(
-      {
-        ...system,
-        backend,
-        store,
-        random: systemRandom,
-        peers: dataChannelPeers({ credentials, ...system }),
-        dialer: wsLinkDialer({ host: "127.0.0.1", port: this.#agentPort, credentials, log }),
-      },
-      {
-        node: this.local.node,
-        era,
-        incarnation: systemIds.uuid(),
-        name: this.local.name,
-        version: "0.1.0",
-        dataAddress: { host: "127.0.0.1", port: this.proxy.port },
-        backend: { kind: backend.kind, capabilities: backend.capabilities },
-      },
-    );
-    handlePeer = agent.handlePeer;
-    stack.defer(() => agent.stop());
-    this.#stop = () => stack.disposeAsync();
+    return this.proxy.port;
   }
 
   /** Takes the power away: the machine is gone at once, and so is the agent with all that it was doing. */
@@ -138,20 +100,29 @@ export class VmNode {
     await this.storage.sh("zpool import -d /dev -N -a");
     await this.startAgent();
   }
+}
 
-  #tell(event: string, fields: Readonly<Record<string, unknown>>): void {
-    const said = { event, fields };
-    this.said.push(said);
-    this.onSaid?.(said);
-  }
+export interface VmClusterOptions {
+  readonly poolMib?: number;
+  readonly memoryMib?: number;
+  readonly starter?: AgentStarter;
 }
 
 /** Two machines with an agent each, and a control service outside. */
 export class VmCluster {
   readonly folder: string = mkdtempSync(join(tmpdir(), "flocker-vm-moves-"));
+  readonly #poolMib: number;
+  readonly #memoryMib: number;
+  readonly #starter: AgentStarter | undefined;
   #cluster: LocalCluster | undefined;
   #client: LocalClient | undefined;
   #nodes: readonly VmNode[] = [];
+
+  constructor({ poolMib = 512, memoryMib = 640, starter }: VmClusterOptions = {}) {
+    this.#poolMib = poolMib;
+    this.#memoryMib = memoryMib;
+    this.#starter = starter;
+  }
 
   get a(): VmNode {
     return this.#node(0);
@@ -175,8 +146,9 @@ export class VmCluster {
     const image = prepareImage();
     this.#nodes = cluster.nodes.map((local) => {
       const disk = join(folder, `${local.name}.disk`);
-      makeDisk(disk, 2, 512);
-      return new VmNode(local, describeMachine({ image, disk, memoryMib: 640 }), cluster.files.agentPort);
+      makeDisk(disk, 2, this.#poolMib);
+      const machine = describeMachine({ image, disk, memoryMib: this.#memoryMib });
+      return new VmNode(local, machine, cluster.files.agentPort, this.#starter);
     });
     await Promise.all(
       this.#nodes.map(async (node) => {
@@ -233,6 +205,15 @@ export class VmCluster {
 
   /** Waits until a dataset is as configured and served by that node, and by no other. */
   async settled(dataset: DatasetId, node: VmNode): Promise<void> {
+    await this.converged(dataset, node);
+    for (const each of this.#nodes) {
+      const mounted = await each.storage.sh('grep -c "/$1 zfs" /proc/mounts || true', dataset);
+      assert(mounted.trim() === (each === node ? "1" : "0"), `exactly ${node.local.name} serves ${dataset}`);
+    }
+  }
+
+  /** Waits until the control service says that a dataset is as configured and served by that node. */
+  async converged(dataset: DatasetId, node: VmNode): Promise<void> {
     const { api } = this.#api();
     let last: unknown;
     await waitFor(
@@ -246,10 +227,6 @@ export class VmCluster {
       },
       () => `${JSON.stringify(last)}\n${this.#nodes.map((each) => this.#lastWords(each)).join("\n")}`,
     );
-    for (const each of this.#nodes) {
-      const mounted = await each.storage.sh('grep -c "/$1 zfs" /proc/mounts || true', dataset);
-      assert(mounted.trim() === (each === node ? "1" : "0"), `exactly ${node.local.name} serves ${dataset}`);
-    }
   }
 
   /** Waits until one of the reasons that are shown for a dataset says that. */

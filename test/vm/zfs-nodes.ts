@@ -8,9 +8,12 @@ import { newLife, type Life } from "../../packages/agent/src/backends/testing/li
 import { commandTimeoutMs } from "./machine-commands.ts";
 import type { Machine } from "./machine.ts";
 
+/** A machine that programs can be run in. */
+type RunningMachine = Pick<Machine, "commands">;
+
 /** A node whose agent's backend runs here and whose pool is in a virtual machine. */
 export class ZfsNode implements MortalNode {
-  readonly machine: Machine;
+  readonly machine: RunningMachine;
   /** The dataset that its agent is given. */
   readonly pool: string;
   readonly mountRoot: string;
@@ -20,7 +23,7 @@ export class ZfsNode implements MortalNode {
   #backend: Backend | undefined;
   #life: Life;
 
-  constructor(machine: Machine, pool: string) {
+  constructor(machine: RunningMachine, pool: string) {
     this.machine = machine;
     this.pool = pool;
     this.mountRoot = `/flocker/${pool.replaceAll("/", "-")}`;
@@ -158,11 +161,15 @@ export class ZfsNode implements MortalNode {
 }
 
 /** Runs a shell's command line in a machine, which must succeed. */
-export async function shell(machine: Machine, line: string, ...args: readonly string[]): Promise<string> {
+export async function shell(
+  machine: RunningMachine,
+  line: string,
+  ...args: readonly string[]
+): Promise<string> {
   return await must(machine, ["sh", "-c", line, "sh", ...args]);
 }
 
-async function must(machine: Machine, argv: readonly string[], input?: Uint8Array): Promise<string> {
+async function must(machine: RunningMachine, argv: readonly string[], input?: Uint8Array): Promise<string> {
   async function* bytes(content: Uint8Array): AsyncGenerator<Uint8Array> {
     yield await Promise.resolve(content);
   }
@@ -177,7 +184,7 @@ async function must(machine: Machine, argv: readonly string[], input?: Uint8Arra
 type ZfsSystem = NonNullable<Parameters<typeof openZfsBackend>[0]["system"]>;
 
 /** The machine as the backend sees it: what `thisSystem` reads itself is read there by programs. */
-export function machineSystem(machine: Machine): ZfsSystem {
+export function machineSystem(machine: RunningMachine): ZfsSystem {
   return {
     mounts: () => shell(machine, "cat /proc/self/mounts"),
     async deviceOf(path) {
