@@ -1,4 +1,5 @@
 import type { v2 } from "@flocker/api";
+import { datasetProfile, profileKey } from "@flocker/core";
 import type { CommandLine } from "../command-line.ts";
 import { byWeight, describeState, minuteText, primaryCopy, sizeText, spanText } from "../dataset-state.ts";
 import { callName, type Nodes } from "../names.ts";
@@ -19,7 +20,10 @@ export function showLines(cli: CommandLine, dataset: v2.Dataset, nodes: Nodes): 
     if (desired.maximum_downtime_ms !== null)
       facts.push(["Maximum downtime", `${desired.maximum_downtime_ms / 1000} s`]);
     facts.push(["Maximum size", desired.maximum_size === null ? "no limit" : sizeText(desired.maximum_size)]);
-    const metadata = Object.entries(desired.metadata).filter(([key]) => key !== "name");
+    if (desired.source !== null) facts.push(["Made out of", desired.source]);
+    const profile = datasetProfile(desired);
+    if (profile !== undefined) facts.push(["Profile", profile]);
+    const metadata = Object.entries(desired.metadata).filter(([key]) => key !== "name" && key !== profileKey);
     for (const [key, value] of metadata) facts.push(["Metadata", `${key}=${value}`]);
     if (desired.deletion !== null) facts.push(["Deleted", minuteText(desired.deletion.at)]);
     facts.push(["Changed in", `revision ${desired.revision}`]);

@@ -37,6 +37,8 @@ test("storage that a node has already is imported, with a profile where one is n
   const { desired } = await cluster.json<DatasetJson>(["show", "pg1"]);
   assert.equal(desired?.source, "tank/data/pg");
   assert.deepEqual(desired?.metadata, { name: "pg1", "clusterhq:flocker:profile": "gold" });
+  const shown = (await cluster.run(["show", "pg1"])).out;
+  assert.match(shown, /^Made out of: +tank\/data\/pg\nProfile: +gold$/m);
   const without = await cluster.run(["import"]);
   assert.equal(without.exitCode, 2);
   const strange = await cluster.run(["import", "tank/\n"]);
