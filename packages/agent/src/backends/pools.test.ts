@@ -168,6 +168,20 @@ story("a pool that cannot be seen hides what is in it, and only that", async ({ 
   assert.equal(value(await a.backend.discover(null)).copies.length, 2);
 });
 
+story("a pool that hangs delays nothing that is in another", async ({ world, a }) => {
+  const shown = await world.born(a);
+  const { discover } = a.fast.backend;
+  let isAsked = false;
+  a.fast.backend.discover = () => {
+    isAsked = true;
+    return new Promise(() => undefined);
+  };
+  value(await a.backend.discover(shown));
+  value(await a.backend.mount(shown));
+  assert.equal(isAsked, false);
+  a.fast.backend.discover = discover;
+});
+
 story("nothing is made while a pool cannot be seen, since a copy may be in it", async ({ a }) => {
   const dataset = await bornFast(a);
   const release = await a.fast.breakStorage();

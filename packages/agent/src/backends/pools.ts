@@ -1,5 +1,6 @@
 import type {
   Backend,
+  Capacity,
   CopyOrigin,
   DatasetId,
   Discovery,
@@ -82,6 +83,8 @@ class Pools {
   readonly #choose: (origin: CopyOrigin) => string;
   /** Where copies were last seen. */
   readonly #places = new Map<DatasetId, Door>();
+  /** As of the last look at each pool. */
+  readonly #capacities = new Map<Door, Capacity>();
 
   constructor(doors: readonly Door[], choose: (origin: CopyOrigin) => string) {
     this.#doors = doors;
@@ -122,6 +125,12 @@ class Pools {
   }
 
   async #discover(dataset: DatasetId | null): Promise<Result<Discovery>> {
+    // A pool that hangs must not delay what is in another.
+    const place = dataset === null ? undefined : this.#places.get(dataset);
+    if (place !== undefined) {
+      const result = await place.look(dataset);
+      if (!result.ok || isAnythingIn(result.value)) return this.#withAllCapacity(result);
+    }
     const looks = await Promise.all(
       this.#doors.map(async (door) => ({ door, result: await door.look(dataset) })),
     );
@@ -132,6 +141,7 @@ class Pools {
       else unseen ??= result.problem;
     }
     const merged = merge(seen);
+    for (const { door, discovery } of seen) this.#capacities.set(door, discovery.capacity);
     for (const [each, door] of merged.places)
       if (door === null) this.#places.delete(each);
       else this.#places.set(each, door);
@@ -139,6 +149,11 @@ class Pools {
     const isShown = dataset !== null && merged.places.has(dataset);
     if (seen.length === 0 || (dataset !== null && !isShown)) return { ok: false, problem: unseen };
     return success(isShown ? merged.discovery : { ...merged.discovery, unseen });
+  }
+
+  #withAllCapacity(result: Result<Discovery>): Result<Discovery> {
+    if (!result.ok) return result;
+    return success({ ...result.value, capacity: sumOf(this.#capacities.values()) });
   }
 
   /** The pool that has something of a dataset, or undefined where it is certain that none has. */
@@ -174,7 +189,10 @@ class Pools {
     if (found.value !== undefined) return await within(found.value, run);
     // What it throws becomes the answer.
     const chosen = await attempt("Choosing a pool", () => Promise.resolve(this.#chosen(origin)));
-    return chosen.ok ? await within(chosen.value, run) : chosen;
+    if (!chosen.ok) return chosen;
+    const result = await within(chosen.value, run);
+    if (result.ok) this.#places.set(dataset, chosen.value);
+    return result;
   }
 
   #chosen(origin: CopyOrigin): Door {
@@ -227,10 +245,7 @@ function merge(seen: readonly { readonly door: Door; readonly discovery: Discove
   const copies = new Map<DatasetId, ObservedCopy>();
   const unreadable = new Map<DatasetId, UnreadableCopy>();
   const partials = new Map<DatasetId, PartialReceive>();
-  let [totalBytes, freeBytes] = [0, 0];
   for (const { door, discovery } of seen) {
-    totalBytes += discovery.capacity.totalBytes;
-    freeBytes += discovery.capacity.freeBytes;
     for (const partial of discovery.partials ?? []) {
       partials.set(partial.dataset, partial);
       if (!places.has(partial.dataset)) places.set(partial.dataset, door);
@@ -250,10 +265,23 @@ function merge(seen: readonly { readonly door: Door; readonly discovery: Discove
       copies: [...copies.values()],
       unreadable: [...unreadable.values()],
       partials: [...partials.values()],
-      capacity: { totalBytes, freeBytes },
+      capacity: sumOf(seen.map(({ discovery }) => discovery.capacity)),
     },
     places,
   };
+}
+
+function isAnythingIn({ copies, unreadable, partials = [] }: Discovery): boolean {
+  return copies.length + unreadable.length + partials.length > 0;
+}
+
+function sumOf(capacities: Iterable<Capacity>): Capacity {
+  let [totalBytes, freeBytes] = [0, 0];
+  for (const each of capacities) {
+    totalBytes += each.totalBytes;
+    freeBytes += each.freeBytes;
+  }
+  return { totalBytes, freeBytes };
 }
 
 function twoCopies(dataset: DatasetId, a: Door, b: Door): Problem {
