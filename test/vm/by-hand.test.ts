@@ -228,3 +228,27 @@ test("a change that hangs because its pool is suspended is waited for, and what 
   value(await node.backend.unmount(dataset));
   await node.sh("echo 5 >/sys/module/zfs/parameters/zfs_txg_timeout; zpool destroy frail");
 });
+
+story("a profile's pool that is missing hides what is in it, and only that, until it is back", async (s) => {
+  const { a, dataset: usual } = s;
+  const { pool } = s.world.c as ZfsNode;
+  a.profiles = { gold: { pool, properties: { recordsize: "16K" } } };
+  await a.start();
+  const gold = freshDataset();
+  value(await a.backend.create(recordOf(gold), null, { profile: "gold" }));
+  assert.match(await a.sh('zfs get -H -o value recordsize "$1/flocker/$2"', pool, gold), /16K/);
+  await a.sh('zpool export -f "$1"', pool);
+  await a.start();
+  const seen = value(await a.backend.discover(null));
+  assert.ok(seen.copies.some(({ dataset }) => dataset === usual));
+  assert.match(seen.unseen?.message ?? "", new RegExp(`${pool} is not there`));
+  value(await a.backend.mount(usual));
+  value(await a.backend.unmount(usual));
+  refused(await a.backend.discover(gold), "storage-unreadable");
+  refused(await a.backend.create(recordOf(gold), null), "storage-unreadable");
+  await a.sh('zpool import -d /dev -N "$1"', pool);
+  value(await a.backend.mount(gold));
+  value(await a.backend.unmount(gold));
+  a.profiles = {};
+  await a.start();
+});

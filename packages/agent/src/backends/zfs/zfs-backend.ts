@@ -1,6 +1,7 @@
 import { isAbsolute } from "node:path";
 
 import type { Backend, Clock, Commands, CopyOrigin, DatasetId, Ids, Log, Result } from "@flocker/core";
+import { ProblemError } from "@flocker/core";
 
 import { serializer } from "../concurrency.ts";
 import { adoptDataset } from "./adoption.ts";
@@ -11,7 +12,7 @@ import { createCopy, place, requireLiveCopy, writeRecord } from "./copies.ts";
 import { discoverCopies } from "./discovery.ts";
 import { isDatasetName, layoutOf, type Context } from "./layout.ts";
 import { mountCopy, unmountCopy } from "./mounts.ts";
-import { tryZfs, zfsFailed } from "./programs.ts";
+import { poolProblem, tryZfs, zfsFailed } from "./programs.ts";
 import { clearReplaced, receiveStream } from "./receive.ts";
 import { destroyCopy, destroyEntry, discardArrived, restoreCopy, trashCopy } from "./removal.ts";
 import { openSend, releaseStale } from "./send.ts";
@@ -79,6 +80,9 @@ async function openPool(
   return await attempt(`Opening the pool ${pool}`, async () => {
     const { mountRoot, commands, clock, ids, log, system = thisSystem, properties } = options;
     requireNames(pool, mountRoot);
+    // First, since all else may hang on a pool that is suspended.
+    const problem = await poolProblem({ commands, pool });
+    if (problem !== null) throw new ProblemError(problem);
     await requireVersion(options);
     const context: Context = {
       ...layoutOf(pool, mountRoot),
