@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { test } from "node:test";
+import { pollUntil } from "@flocker/cli/local";
 import type { DatasetId } from "@flocker/core";
+import { systemClock } from "@flocker/host";
 import {
   freshDataset,
   never,
@@ -252,3 +254,28 @@ story("a profile's pool that is missing hides what is in it, and only that, unti
   a.profiles = {};
   await a.start();
 });
+
+story(
+  "a change by hand is told with its dataset, and what else lives in the pool wakes nobody",
+  async ({ world, a, dataset }) => {
+    const told: (DatasetId | undefined)[] = [];
+    const stop = a.backend.watch?.((changed) => void told.push(changed));
+    const isTold = async (which: DatasetId): Promise<void> => {
+      const ask = (): Promise<true | undefined> => Promise.resolve(told.includes(which) || undefined);
+      const waitingFor = `a change of ${which} to be told`;
+      value(await pollUntil(systemClock, { waitingFor, timeoutMs: 60_000, ask }));
+    };
+    // What has happened before is told first.
+    await isTold(await world.born(a));
+    told.length = 0;
+    await a.sh(
+      'zfs create -o mountpoint=none "$1/elsewhere" && zfs snapshot "$1/elsewhere@daily" && ' +
+        'zfs destroy -r "$1/elsewhere" && zfs set com.example:note=mine "$2"',
+      a.pool,
+      a.nameOf(dataset),
+    );
+    await isTold(dataset);
+    assert.ok(!told.includes(undefined), "nothing is told of that may concern any dataset");
+    stop?.();
+  },
+);
