@@ -58,7 +58,8 @@ function lookOrWait(state: AgentState, lane: Lane, now: Milliseconds): void {
 
 function startLook(state: AgentState, lane: Lane, now: Milliseconds): void {
   if (!takeSlot(state, lane, "quick")) return;
-  lane.running = { kind: "look", since: now, overdueAt: now + quickOverdueMs, isOverdue: false };
+  const overdueAt = now + quickOverdueMs;
+  lane.running = { kind: "look", since: now, overdueAt, isOverdue: false, isStale: false };
   setTimer(state, lane);
   state.effects.push({ kind: "look", dataset: lane.dataset });
 }

@@ -89,3 +89,16 @@ test("steps that hang keep none of the others from their turn", () => {
   rig.now += 60_000;
   assert.equal(created(rig.step({ kind: "woken" })), 4, "those that had to wait");
 });
+
+test("what changes while it is looked at is looked at again", () => {
+  const rig = new Rig();
+  rig.begin({}, [copy({ mountedAt })]);
+  rig.told([slice(nodeA)]);
+  const alone = { kind: "storage-changed", datasets: new Set([dataset]) } as const;
+  assert.deepEqual(rig.step(alone), ["look at one"]);
+  assert.deepEqual(rig.step(alone), []);
+  assert.deepEqual(rig.looked([copy({ mountedAt })]), ["look at one"]);
+  assert.deepEqual(rig.step(changed), ["look at all"]);
+  assert.deepEqual(rig.looked([copy({ mountedAt })]), ["look at one"]);
+  assert.ok(rig.looked([copy()]).includes("perform mount"));
+});

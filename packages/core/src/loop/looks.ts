@@ -1,3 +1,4 @@
+import { assert } from "../assert.ts";
 import type { Discovery, ObservedCopy, PartialReceive } from "../model/copy.ts";
 import type { DatasetId, Milliseconds } from "../model/ids.ts";
 import type { Problem, Result } from "../model/problem.ts";
@@ -19,8 +20,16 @@ export function lookAtAll(state: AgentState, now: Milliseconds): void {
   state.lookingAtAll = true;
   state.nextSweepAt = undefined;
   state.mustLookAtAll = false;
-  for (const lane of state.lanes.values()) lane.touchedDuringLook = lane.running !== null;
+  for (const lane of state.lanes.values()) {
+    lane.touchedDuringLook = lane.running !== null;
+    makeStale(lane);
+  }
   state.effects.push({ kind: "look", dataset: null });
+}
+
+/** A look that is under way is followed by another one. */
+export function makeStale(lane: Lane): void {
+  if (lane.running?.kind === "look") lane.running = { ...lane.running, isStale: true };
 }
 
 /** Chooses between many single looks and one at everything. */
@@ -39,7 +48,8 @@ export function lookedAtOne(
   now: Milliseconds,
 ): void {
   const lane = laneOf(state, dataset);
-  const hadSlot = lane.running?.kind === "look" && !lane.running.isOverdue;
+  const { running } = lane;
+  assert(running?.kind === "look", "a look that ended was running");
   lane.running = null;
   state.timed.delete(lane);
   if (result.ok) {
@@ -53,7 +63,8 @@ export function lookedAtOne(
   } else {
     notSeen(state, lane, result.problem, now);
   }
-  if (hadSlot) freeSlot(state, "quick", now);
+  lane.mustLook ||= running.isStale;
+  if (!running.isOverdue) freeSlot(state, "quick", now);
   advance(state, lane, now);
 }
 

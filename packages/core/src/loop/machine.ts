@@ -2,7 +2,7 @@ import { unreachable } from "../assert.ts";
 import type { DatasetId, Milliseconds } from "../model/ids.ts";
 import { jobEnded, queueJob, withdrawn } from "./jobs.ts";
 import { actionEnded, advance, dueAt, showOverdue } from "./lanes.ts";
-import { chooseLook, lookAtAll, lookedAtEverything, lookedAtOne } from "./looks.ts";
+import { chooseLook, lookAtAll, lookedAtEverything, lookedAtOne, makeStale } from "./looks.ts";
 import {
   acknowledgeSlice,
   heard,
@@ -136,6 +136,7 @@ function storageChanged(state: AgentState, datasets: ReadonlySet<DatasetId> | nu
   for (const dataset of datasets) {
     const lane = laneOf(state, dataset);
     // Whoever is at work on it looks anyway once that has ended.
+    makeStale(lane);
     if (lane.running !== null) continue;
     lane.mustLook = true;
     lanes.add(lane);

@@ -115,6 +115,8 @@ export type Running =
       readonly since: Milliseconds;
       readonly overdueAt: Milliseconds | null;
       readonly isOverdue: boolean;
+      /** Something has changed since it began, so that it may show what was before. */
+      readonly isStale: boolean;
     }
   | {
       readonly kind: "action";

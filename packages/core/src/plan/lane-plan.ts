@@ -36,7 +36,8 @@ const discardLeft: Rule = (input) => discardPartial(input) ?? done;
 
 const unreadable: Rule = ({ local }) => {
   assert(local.kind === "unreadable", "the phase fits the local state");
-  return wait("storage-unreadable", `This node has a copy that cannot be read: ${local.problem.message}`);
+  const { message, remedy } = local.problem;
+  return wait("storage-unreadable", `This node has a copy that cannot be read: ${message} ${remedy}`.trim());
 };
 
 const restore: Rule = () => act({ do: "restore" });
