@@ -9,7 +9,8 @@ import type { DatasetId } from "@flocker/core";
 
 import { checksumOf, writeRandom } from "./files.ts";
 import { isThorough } from "./machine.ts";
-import { VmCluster, type VmNode } from "./vm-cluster.ts";
+import { VmCluster, waitFor, type VmNode } from "./vm-cluster.ts";
+import { fillBelow, goOn, makeFrailPool } from "./zfs-nodes.ts";
 
 const mebibyte = 2 ** 20;
 const cluster = new VmCluster();
@@ -57,7 +58,7 @@ test("a transfer whose link is cut again and again completes by itself, with at 
   assert.ok(share <= 1.2, `${share} times the bytes crossed the link`);
 });
 
-test("an encrypted dataset moves without its key: the target stays locked and says so, until it has it", async () => {
+test("pain 9: an encrypted dataset moves without its key: the target stays locked and says so, until it has it", async () => {
   const { a, b } = cluster;
   const key = randomBytes(32).toString("hex");
   await a.storage.sh('printf %s "$1" >/tmp/key', key);
@@ -157,3 +158,85 @@ function startWriter(dataset: DatasetId, nodes: readonly VmNode[]): { readonly s
     },
   };
 }
+
+/** Waits until ZFS says so of a dataset of its own. */
+async function becomes(node: VmNode, name: string, property: string, value: string): Promise<void> {
+  await waitFor(`${property} of ${name} to be ${value}`, async () => {
+    const said = await node.storage.sh('zfs get -Hp -o value "$1" "$2"', property, name);
+    return said.trim() === value ? true : undefined;
+  });
+}
+
+test("a suspended pool is the reason of its copies, which stay shown; others go on, and after zpool clear all does", async () => {
+  const { b } = cluster;
+  const beside = await cluster.create(b, "beside-suspended");
+  await makeFrailPool(b.storage);
+  b.storage.profiles = { frail: { pool: "frail", properties: {} } };
+  await b.restartAgent();
+  const metadata = { "clusterhq:flocker:profile": "frail" };
+  const dataset = await cluster.declare(b, { name: "suspended", metadata });
+  await cluster.settled(dataset, b);
+  const content = await writeRandom(b, dataset, "file", 10_000);
+  const more = `${b.storage.mountRoot}/${dataset}/more`;
+  await fillBelow(b.storage);
+  const writing = '(dd if=/dev/urandom of="$1" bs=1M count=4 && sync -f "$1") </dev/null >/dev/null 2>&1 &';
+  await b.storage.sh(writing, more);
+  await cluster.explained(dataset, /The pool frail is SUSPENDED.*zpool clear frail/);
+  const copy = (await cluster.show(dataset)).actual.find(({ node_id }) => node_id === b.local.node);
+  assert.deepEqual([copy?.role, copy?.path], ["primary", `${b.storage.mountRoot}/${dataset}`]);
+  for (const each of [dataset, beside]) await cluster.resize(each, 64 * mebibyte);
+  await becomes(b, b.storage.nameOf(beside), "refquota", String(64 * mebibyte));
+  await goOn(b.storage);
+  await becomes(b, `frail/flocker/${dataset}`, "refquota", String(64 * mebibyte));
+  await cluster.settled(dataset, b);
+  assert.deepEqual((await cluster.show(dataset)).reasons, []);
+  assert.equal(await checksumOf(b, dataset, "file"), content);
+});
+
+test("properties that somebody sets by hand are put right or explained", async (t) => {
+  const { a } = cluster;
+  const dataset = await cluster.create(a, "by-hand");
+  await cluster.resize(dataset, 64 * mebibyte);
+  const name = a.storage.nameOf(dataset);
+  const place = `${a.storage.mountRoot}/${dataset}`;
+  const get = async (property: string): Promise<string> =>
+    (await a.storage.sh('zfs get -Hp -o value "$1" "$2"', property, name)).trim();
+  const set = (setting: string): Promise<string> => a.storage.sh('zfs set "$1" "$2"', setting, name);
+  await becomes(a, name, "refquota", String(64 * mebibyte));
+
+  await t.test("refquota: set back with the next look, as ZFS tells nobody of it", async () => {
+    await set("refquota=none");
+    await a.storage.sh('zfs snapshot "$1@mine"', name);
+    await becomes(a, name, "refquota", String(64 * mebibyte));
+  });
+  await t.test("readonly: set back, under the programs that use it", async () => {
+    await a.storage.sh('exec 3>"$1/open" && zfs set readonly=on "$2"', place, name);
+    await becomes(a, name, "readonly", "off");
+    await writeRandom(a, dataset, "file", 10);
+  });
+  await t.test("canmount: what it has unmounted is mounted again, and nobody else mounts it", async () => {
+    await set("canmount=off");
+    await becomes(a, name, "mounted", "yes");
+    assert.equal(await get("canmount"), "noauto");
+  });
+  await t.test(
+    "mountpoint: the place is named, and once it is free the copy is back at its own",
+    async () => {
+      await set("mountpoint=/elsewhere");
+      await cluster.explained(dataset, /mounted at \/elsewhere by somebody else.*zfs unmount/);
+      await a.storage.sh('zfs unmount "$1"', name);
+      await becomes(a, name, "mountpoint", place);
+      await becomes(a, name, "mounted", "yes");
+    },
+  );
+  await t.test(
+    "flocker:record: nothing is done to the copy until it is back, and its remedy is named",
+    async () => {
+      const record = await get("flocker:record");
+      await a.storage.sh('zfs inherit flocker:record "$1"', name);
+      await cluster.explained(dataset, /carries no record of whose copy it is.*zpool history/);
+      await set(`flocker:record=${record}`);
+      await cluster.settled(dataset, a);
+    },
+  );
+});

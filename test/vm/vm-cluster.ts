@@ -192,10 +192,23 @@ export class VmCluster {
   }
 
   async order(dataset: DatasetId, node: VmNode): Promise<void> {
+    await this.#update(dataset, { primary: node.local.node });
+  }
+
+  async resize(dataset: DatasetId, maximumSizeBytes: number): Promise<void> {
+    await this.#update(dataset, { maximum_size: maximumSizeBytes });
+  }
+
+  async #update(dataset: DatasetId, body: v2.DatasetPatch): Promise<void> {
     const { api } = this.#api();
-    const params = { dataset_id: dataset };
-    const answer = await api.updateDataset({ params, headers: {}, body: { primary: node.local.node } });
-    assert(answer.status === 200, `the move is ordered: ${JSON.stringify(answer.body)}`);
+    const answer = await api.updateDataset({ params: { dataset_id: dataset }, headers: {}, body });
+    assert(answer.status === 200, `the wish is taken: ${JSON.stringify(answer.body)}`);
+  }
+
+  async show(dataset: DatasetId): Promise<v2.Dataset> {
+    const answer = await this.#api().api.getDataset({ params: { dataset_id: dataset } });
+    assert(answer.status === 200, `the dataset is shown: ${JSON.stringify(answer.body)}`);
+    return answer.body as v2.Dataset;
   }
 
   async move(dataset: DatasetId, node: VmNode): Promise<void> {
@@ -263,7 +276,7 @@ export class VmCluster {
 }
 
 /** Asks until the answer is another than undefined. */
-async function waitFor(
+export async function waitFor(
   waitingFor: string,
   ask: () => Promise<true | undefined>,
   context: () => string = () => "",
