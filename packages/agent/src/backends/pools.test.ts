@@ -170,7 +170,7 @@ story("a pool that cannot be seen hides what is in it, and only that", async ({ 
 
 story("a pool that hangs delays nothing that is in another", async ({ world, a }) => {
   const shown = await world.born(a);
-  const { discover } = a.fast.backend;
+  const discover = a.fast.backend.discover.bind(a.fast.backend);
   let isAsked = false;
   a.fast.backend.discover = () => {
     isAsked = true;
