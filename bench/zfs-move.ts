@@ -19,8 +19,8 @@ import { VmAgentProcesses } from "./rig/vm-agent-process.ts";
 const { values: options } = parseArgs({
   options: {
     "size-mib": { type: "string", default: "128" },
-    rounds: { type: "string", default: "5" },
-    handoffs: { type: "string", default: "8" },
+    rounds: { type: "string", default: "3" },
+    handoffs: { type: "string", default: "6" },
     "delta-mib": { type: "string", default: "8" },
     json: { type: "boolean", default: false },
   },

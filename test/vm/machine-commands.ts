@@ -114,7 +114,8 @@ async function* connectAndRun(
   try {
     for await (const chunk of socket as AsyncIterable<Buffer>) {
       answers();
-      held = Buffer.concat([held, chunk.subarray(greetingBytes)]);
+      const fresh = chunk.subarray(greetingBytes);
+      held = held.length === 0 ? fresh : Buffer.concat([held, fresh]);
       greetingBytes = 0;
       if (!hasOutputEnded) {
         const end = held.indexOf(mark);
