@@ -18,11 +18,13 @@ import {
 // beside a bare `btrfs send | btrfs receive` of the same data between the same file systems, and the same
 // pipe with TLS 1.3 in between as socat does it, in turn. All of it shares this machine's processors: where
 // the bare pipe leaves none idle, nobody's TLS comes near to it, and the pipe through socat tells what can be
-// had. Needs root, and socat.
+// had. The whole move is told beside its transfer: it has a handoff as well, which takes the same time
+// however large the dataset is. Processor time is told of what stands between the two btrfs programs, since
+// it stays the same on a busy machine. Needs root, and socat.
 
 const { values: options } = parseArgs({
   options: {
-    "sizes-mib": { type: "string", default: "256,2048" },
+    "sizes-mib": { type: "string", default: "1024,4096" },
     rounds: { type: "string", default: "3" },
     json: { type: "boolean", default: false },
   },
@@ -31,10 +33,26 @@ const { values: options } = parseArgs({
 const goals = { ratioToBare: 0.9, ratioToTls: 0.9, peakMiB: 150 };
 const sizesMiB = options["sizes-mib"].split(",").map(Number);
 
-function seconds(body: () => void): number {
-  const begin = performance.now();
+/** How long something took, and the processor time of the programs that it has started and waited for. */
+interface Cost {
+  readonly seconds: number;
+  readonly cpuSeconds: number;
+}
+
+function costOf(body: () => void): Cost {
+  const [begin, cpuBefore] = [performance.now(), cpuSeconds("self", "children")];
   body();
-  return (performance.now() - begin) / 1000;
+  return {
+    seconds: (performance.now() - begin) / 1000,
+    cpuSeconds: cpuSeconds("self", "children") - cpuBefore,
+  };
+}
+
+/** The processor time of a process, or of its children that have ended; see proc_pid_stat(5). */
+function cpuSeconds(pid: number | "self", of: "itself" | "children"): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+  const first = of === "itself" ? 11 : 13;
+  return fields.slice(first, first + 2).reduce((sum, ticks) => sum + Number(ticks) / 100, 0);
 }
 
 type Pipe = "bare" | "tls";
@@ -42,7 +60,7 @@ type Pipe = "bare" | "tls";
 const tlsPort = 15_990;
 
 /** What the same bytes need without Flocker. */
-function pipeSeconds(pipe: Pipe, mountPoint: string, from: Disk, into: Disk, certificate: string): number {
+function pipeCost(pipe: Pipe, mountPoint: string, from: Disk, into: Disk, certificate: string): Cost {
   const [snapshot, folder] = [join(from.folder, "bench-snapshot"), join(into.folder, "bench")];
   mkdirSync(folder, { recursive: true });
   execFileSync("btrfs", ["subvolume", "snapshot", "-r", mountPoint, snapshot], { stdio: "ignore" });
@@ -59,10 +77,10 @@ function pipeSeconds(pipe: Pipe, mountPoint: string, from: Disk, into: Disk, cer
       `OPENSSL:127.0.0.1:${tlsPort},retry=100,interval=0.05,${options}; wait $!`,
   };
   const line = `set -eo pipefail; ${between[pipe]}; sync -f ${folder}`;
-  const took = seconds(() => execFileSync("bash", ["-c", line], { stdio: "ignore" }));
+  const cost = costOf(() => execFileSync("bash", ["-c", line], { stdio: "ignore" }));
   for (const path of [snapshot, join(folder, "bench-snapshot")])
     execFileSync("btrfs", ["subvolume", "delete", "--commit-after", path], { stdio: "ignore" });
-  return took;
+  return cost;
 }
 
 /** How long the agent's first transfer of this dataset took, as it says itself. */
@@ -80,26 +98,29 @@ async function measure(bench: BtrfsCluster, certificate: string, sizeMiB: number
   const [a, b] = bench.nodes;
   const [from, into] = bench.disks;
   const rounds: {
-    readonly bare: number;
-    readonly tls: number;
+    readonly bare: Cost;
+    readonly tls: Cost;
     readonly sent: number;
     readonly moved: number;
+    readonly agentsCpu: number;
   }[] = [];
+  const agentsCpuSeconds = (): number =>
+    [a, b].reduce((sum, { agent }) => sum + cpuSeconds(agent.pid ?? 0, "itself"), 0);
   for (let round = 0; round < Number(options.rounds); round += 1) {
     const dataset = await createOn(bench, a);
     const params = { dataset_id: dataset };
     fill(join(a.mountRoot, dataset, "data"), sizeMiB);
-    const pipes = (["bare", "tls"] as const).map((pipe) =>
-      pipeSeconds(pipe, join(a.mountRoot, dataset), from, into, certificate),
-    );
-    const [bare = 0, tls = 0] = pipes;
+    const costOfPipe = (pipe: Pipe): Cost =>
+      pipeCost(pipe, join(a.mountRoot, dataset), from, into, certificate);
+    const [bare, tls] = [costOfPipe("bare"), costOfPipe("tls")];
     await reclaimed(bench, sizeMiB + 64);
-    const begin = performance.now();
+    const [begin, cpuBefore] = [performance.now(), agentsCpuSeconds()];
     await api.updateDataset({ params, headers: {}, body: { primary: b.node } });
     await served(bench, dataset, b);
     const moved = (performance.now() - begin) / 1000;
+    const agentsCpu = agentsCpuSeconds() - cpuBefore;
     const sent = await sentSeconds(a, dataset);
-    rounds.push({ bare, tls, sent, moved });
+    rounds.push({ bare, tls, sent, moved, agentsCpu });
     await api.deleteDataset({ params, headers: {} });
     await reclaimed(bench, 64);
   }
@@ -108,12 +129,15 @@ async function measure(bench: BtrfsCluster, certificate: string, sizeMiB: number
     rounds.map(of).toSorted((x, y) => x - y)[Math.floor(rounds.length / 2)] ?? 0;
   return {
     sizeMiB,
-    bareMiBPerSecond: sizeMiB / median(({ bare }) => bare),
-    tlsMiBPerSecond: sizeMiB / median(({ tls }) => tls),
+    bareMiBPerSecond: sizeMiB / median(({ bare }) => bare.seconds),
+    tlsMiBPerSecond: sizeMiB / median(({ tls }) => tls.seconds),
     sentMiBPerSecond: sizeMiB / median(({ sent }) => sent),
-    movedSeconds: median(({ moved }) => moved),
-    ratioToBare: median(({ bare, sent }) => bare / sent),
-    ratioToTls: median(({ tls, sent }) => tls / sent),
+    movedMiBPerSecond: sizeMiB / median(({ moved }) => moved),
+    ratioToBare: median(({ bare, sent }) => bare.seconds / sent),
+    ratioToTls: median(({ tls, sent }) => tls.seconds / sent),
+    movedRatioToBare: median(({ bare, moved }) => bare.seconds / moved),
+    tlsCpuPerGiB: median(({ bare, tls }) => tls.cpuSeconds - bare.cpuSeconds) / (sizeMiB / 1024),
+    agentsCpuPerGiB: median(({ agentsCpu }) => agentsCpu) / (sizeMiB / 1024),
     peakMiB: Math.max(...peaks),
   };
 }
@@ -147,16 +171,24 @@ async function main(): Promise<number> {
 
 function report(results: readonly Awaited<ReturnType<typeof measure>>[]): void {
   if (options.json) return console.log(JSON.stringify({ goals, results }, null, 2));
-  console.log(
-    "size MiB  bare MiB/s  socat MiB/s  agents MiB/s  to bare  to socat  whole move s  agent's peak MiB",
-  );
-  for (const each of results)
-    console.log(
-      `${String(each.sizeMiB).padStart(8)}${each.bareMiBPerSecond.toFixed(0).padStart(12)}` +
-        `${each.tlsMiBPerSecond.toFixed(0).padStart(13)}${each.sentMiBPerSecond.toFixed(0).padStart(14)}` +
-        `${each.ratioToBare.toFixed(2).padStart(9)}${each.ratioToTls.toFixed(2).padStart(10)}` +
-        `${each.movedSeconds.toFixed(1).padStart(14)}${each.peakMiB.toFixed(0).padStart(18)}`,
-    );
+  const row = (cells: readonly (readonly [name: string, value: number, digits: number])[]): string[] =>
+    cells.map(([name, value, digits]) => `  ${name.padEnd(44)}${value.toFixed(digits).padStart(8)}`);
+  for (const each of results) {
+    console.log(`${each.sizeMiB} MiB`);
+    const lines = row([
+      ["bare pipe, MiB/s", each.bareMiBPerSecond, 0],
+      ["pipe through socat's TLS, MiB/s", each.tlsMiBPerSecond, 0],
+      ["agents, the transfer alone, MiB/s", each.sentMiBPerSecond, 0],
+      ["    to the bare pipe", each.ratioToBare, 2],
+      ["    to the pipe through socat", each.ratioToTls, 2],
+      ["agents, the whole move, MiB/s", each.movedMiBPerSecond, 0],
+      ["    to the bare pipe", each.movedRatioToBare, 2],
+      ["processor s/GiB: both socats", each.tlsCpuPerGiB, 2],
+      ["processor s/GiB: both agents, whole move", each.agentsCpuPerGiB, 2],
+      ["an agent's peak memory, MiB", each.peakMiB, 0],
+    ]);
+    console.log(lines.join("\n"));
+  }
   console.log(
     `held to: ${goals.ratioToBare} of the bare pipe, or of the pipe through TLS where the processors are ` +
       `the limit; peak ${goals.peakMiB} MiB`,
