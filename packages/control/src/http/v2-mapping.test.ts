@@ -65,6 +65,7 @@ test("what should be, what is, who owns it and why it is not so stand side by si
       maximum_size: 1024,
       maximum_downtime_ms: null,
       metadata: { name: "db" },
+      source: null,
       deletion: { at: time, grace_ends_at: "2026-11-25T12:00:01.000Z", purged: false },
       revision: 4,
     },
