@@ -30,7 +30,7 @@ const { values: options } = parseArgs({
   },
 });
 
-const goals = { ratioToBare: 0.9, ratioToTls: 0.9, peakMiB: 150 };
+const goals = { ratioToBare: 0.9, ratioToTls: 1, peakMiB: 150 };
 const sizesMiB = options["sizes-mib"].split(",").map(Number);
 
 /** How long something took, and the processor time of the programs that it has started and waited for. */
@@ -190,8 +190,8 @@ function report(results: readonly Awaited<ReturnType<typeof measure>>[]): void {
     console.log(lines.join("\n"));
   }
   console.log(
-    `held to: ${goals.ratioToBare} of the bare pipe, or of the pipe through TLS where the processors are ` +
-      `the limit; peak ${goals.peakMiB} MiB`,
+    `held to, of the transfer alone: ${goals.ratioToBare} of the bare pipe, or ${goals.ratioToTls} of the ` +
+      `pipe through TLS; peak ${goals.peakMiB} MiB`,
   );
 }
 
