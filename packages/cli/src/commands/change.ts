@@ -19,25 +19,20 @@ interface CreateOptions extends WaitingOptions {
 
 /** `flocker create` */
 export function createCommand(cli: CommandLine): Command {
-  const command = newCommand("create", "create a dataset")
-    .argument("[name]", "a name for people, unique in the cluster")
-    .option("-n, --node <node>", "where it belongs (may be left out where there is only one node)")
-    .option("-s, --size <size>", "its maximum size: 500MB, 10GiB, none", parseSize)
-    .option("-m, --metadata <key=value>", "a note of your own; may be given several times", addMetadata, {})
-    .option("-p, --profile <name>", "gold, silver, bronze, or another that the node's agent.yml has")
-    .option("--id <uuid>", "its id; a fresh one otherwise")
-    .addHelpText(
-      "after",
-      examples(
-        ["flocker create pg1 --node node-a --size 10GiB", "a dataset for a database"],
-        ["flocker create pg1 -n node-a --wait", "and return when it is mounted"],
-        [
-          "flocker create pg1 -n node-a --profile gold",
-          "with the properties of ZFS, and in the pool, of that profile",
-        ],
-        ["flocker create pg1 -n node-a --json | jq -r .dataset_id", "its id, for a script"],
-      ),
-    );
+  const command = withDatasetOptions(
+    newCommand("create", "create a dataset").argument("[name]", "a name for people, unique in the cluster"),
+  ).addHelpText(
+    "after",
+    examples(
+      ["flocker create pg1 --node node-a --size 10GiB", "a dataset for a database"],
+      ["flocker create pg1 -n node-a --wait", "and return when it is mounted"],
+      [
+        "flocker create pg1 -n node-a --profile gold",
+        "with the properties of ZFS, and in the pool, of that profile",
+      ],
+      ["flocker create pg1 -n node-a --json | jq -r .dataset_id", "its id, for a script"],
+    ),
+  );
   return withConnectionOptions(withWaitOptions(command)).action(
     (name: string | undefined, options: CreateOptions) =>
       createDataset(cli, options, name === undefined ? {} : { name }),
@@ -46,17 +41,13 @@ export function createCommand(cli: CommandLine): Command {
 
 /** `flocker import` */
 export function importCommand(cli: CommandLine): Command {
-  const command = newCommand("import", "make a dataset out of storage that a node has already")
-    .argument("<source>", "what the node calls it: a file system of ZFS such as tank/data/pg")
-    .argument("[name]", "a name for people, unique in the cluster")
-    .option("-n, --node <node>", "the node that has it (may be left out where there is only one node)")
-    .option("-s, --size <size>", "its maximum size from now on: 500MB, 10GiB, none", parseSize)
-    .option("-m, --metadata <key=value>", "a note of your own; may be given several times", addMetadata, {})
-    .option("-p, --profile <name>", "a profile of the node's agent.yml, whose properties it gets too")
-    .option("--id <uuid>", "its id; a fresh one otherwise")
-    .addHelpText(
-      "after",
-      `
+  const command = withDatasetOptions(
+    newCommand("import", "make a dataset out of storage that a node has already")
+      .argument("<source>", "what the node calls it: a file system of ZFS such as tank/data/pg")
+      .argument("[name]", "a name for people, unique in the cluster"),
+  ).addHelpText(
+    "after",
+    `
 Nothing is copied: the file system is unmounted, renamed, and mounted where the node's datasets are, with its
 data, snapshots and properties. It must be in a pool that the node's agent works with. While a program uses
 it, it stays as it is, and flocker explain names the program. From then on it is a dataset like all others:
@@ -65,11 +56,21 @@ ${examples(
   ["flocker import tank/data/pg pg1 --node node-a", "adopt a database's file system"],
   ["flocker import tank/data/pg pg1 -n node-a --wait", "and return when it is mounted"],
 )}`,
-    );
+  );
   return withConnectionOptions(withWaitOptions(command)).action(
     (source: string, name: string | undefined, options: CreateOptions) =>
       createDataset(cli, options, name === undefined ? { source } : { source, name }),
   );
+}
+
+/** What a dataset can be made with, whatever it is made of. */
+function withDatasetOptions(command: Command): Command {
+  return command
+    .option("-n, --node <node>", "where it belongs (may be left out where there is only one node)")
+    .option("-s, --size <size>", "its maximum size: 500MB, 10GiB, none", parseSize)
+    .option("-m, --metadata <key=value>", "a note of your own; may be given several times", addMetadata, {})
+    .option("-p, --profile <name>", "gold, silver, bronze, or another that the node's agent.yml has")
+    .option("--id <uuid>", "its id; a fresh one otherwise");
 }
 
 function createDataset(
