@@ -39,7 +39,11 @@ export function makeNetworks(nodeCount: number): void {
 }
 
 export function removeNetworks(nodeCount: number): void {
-  for (let index = 0; index < nodeCount; index += 1) ignore("netns", "delete", namespace(index));
+  for (let index = 0; index < nodeCount; index += 1) {
+    // A namespace takes its end of the cable along only some time after it has been deleted.
+    ignore("link", "delete", `${bridge}${index}`);
+    ignore("netns", "delete", namespace(index));
+  }
   ignore("link", "delete", bridge);
 }
 
