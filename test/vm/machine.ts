@@ -31,6 +31,9 @@ export interface MachineOptions {
 /** Every power cut and many link cuts, rather than a choice of them. */
 export const isThorough: boolean = process.env["FLOCKER_VM_THOROUGH"] === "1";
 
+/** What a usual run chooses by: other things each day, unless told otherwise. */
+export const seed: number = Number(process.env["FLOCKER_SEED"] ?? Math.floor(systemClock.now() / 86_400_000));
+
 const bootTimeoutMs = 120_000;
 const consoleLimit = 200_000;
 
