@@ -138,9 +138,10 @@ test("over moves under a writer no synced record is lost, none is there twice, a
 
 /** Writes numbers in turn wherever the dataset is mounted; answers in the end how many were synced. */
 function startWriter(dataset: DatasetId, nodes: readonly VmNode[]): { readonly stop: () => Promise<number> } {
-  // Its working folder keeps the file system mounted from before it looks until it has written.
+  // Its working folder keeps the file system mounted until it has written. Where nothing was mounted yet when
+  // it entered, it stands below the mount, on the same device as the folder above.
   const line =
-    'cd "$1" 2>/dev/null && grep -q " $1 zfs" /proc/mounts || exit 0; ' +
+    'cd "$1" 2>/dev/null && test "$(stat -c %d .)" != "$(stat -c %d ..)" || exit 0; ' +
     'test "$(tail -n 1 log 2>/dev/null)" = "$2" || echo "$2" >>log; sync log && echo kept';
   let [kept, isEnding] = [0, false];
   const writing = (async () => {
