@@ -206,13 +206,16 @@ test("all bodies of a process share the bandwidth limit", async () => {
   assert.ok(tookMs > 380, `2 MiB took only ${tookMs} ms`);
 });
 
+/** Long enough that a process on a busy machine still says something in it. */
+const silenceMs = 750;
+
 test("long work after the end of the body is not taken for silence", async () => {
   await using rig = await dataChannelRig({
-    silenceMs: 150,
-    limits: { silenceMs: 150 },
+    silenceMs,
+    limits: { silenceMs },
     handler: async (from, request, body, abort) => {
       const reply = await readAll(from, request, body, abort);
-      await delay(600);
+      await delay(3 * silenceMs);
       return reply;
     },
   });
@@ -224,9 +227,9 @@ test("long work after the end of the body is not taken for silence", async () =>
 });
 
 test("a body that is slow to come is not taken for silence", async () => {
-  await using rig = await dataChannelRig({ silenceMs: 150, limits: { silenceMs: 150 }, handler: readAll });
+  await using rig = await dataChannelRig({ silenceMs, limits: { silenceMs }, handler: readAll });
   async function* chunks(): AsyncGenerator<Uint8Array> {
-    await delay(600);
+    await delay(3 * silenceMs);
     yield Buffer.of(1);
   }
   const reply = await rig.peers.ask(rig.peer, receiveRequest, { body: observedBody(chunks()), abort: never });
@@ -236,12 +239,12 @@ test("a body that is slow to come is not taken for silence", async () => {
 test("a receiver that stops reading for longer than a silence is not taken for dead, nor is the sender", async () => {
   const total = 64 * mebibyte;
   await using rig = await dataChannelRig({
-    silenceMs: 150,
-    limits: { silenceMs: 150 },
+    silenceMs,
+    limits: { silenceMs },
     handler: async (_from, _request, body) => {
       let receivedBytes = 0;
       for await (const chunk of body) {
-        if (receivedBytes === 0) await delay(600);
+        if (receivedBytes === 0) await delay(3 * silenceMs);
         receivedBytes += chunk.length;
       }
       return success({ kind: "receive", receivedBytes });
