@@ -45,6 +45,7 @@ class Door {
   readonly name: string;
   readonly #pool: Pool;
   #opening: Promise<Result<Backend>> | undefined;
+  #backend: Backend | undefined;
   readonly #whenOpened: ((backend: Backend) => void)[] = [];
 
   constructor(pool: Pool) {
@@ -59,22 +60,27 @@ class Door {
 
   async #open(): Promise<Result<Backend>> {
     const opened = await this.#pool.open();
-    if (opened.ok) for (const tell of this.#whenOpened.splice(0)) tell(opened.value);
-    else this.#opening = undefined;
+    if (opened.ok) {
+      this.#backend = opened.value;
+      for (const tell of this.#whenOpened.splice(0)) tell(opened.value);
+    } else this.#opening = undefined;
     return opened;
   }
 
   /** Calls back now or when it has been opened. */
   whenOpened(tell: (backend: Backend) => void): void {
-    this.#whenOpened.push(tell);
-    void this.open().then((opened) => {
-      if (opened.ok) for (const each of this.#whenOpened.splice(0)) each(opened.value);
-    });
+    if (this.#backend === undefined) this.#whenOpened.push(tell);
+    else tell(this.#backend);
   }
 
-  async look(dataset: DatasetId | null): Promise<Result<Discovery>> {
+  /** Runs something in the pool, which is opened for it where that is possible. */
+  async run<Value>(steps: (backend: Backend) => Promise<Result<Value>>): Promise<Result<Value>> {
     const opened = await this.open();
-    return opened.ok ? await opened.value.discover(dataset) : opened;
+    return opened.ok ? await steps(opened.value) : opened;
+  }
+
+  look(dataset: DatasetId | null): Promise<Result<Discovery>> {
+    return this.run((backend) => backend.discover(dataset));
   }
 }
 
@@ -172,8 +178,7 @@ class Pools {
   ): Promise<Result<Value>> {
     const known = this.#places.get(dataset);
     if (known !== undefined) {
-      const opened = await known.open();
-      const result = opened.ok ? await run(opened.value) : opened;
+      const result = await known.run(run);
       if (result.ok || result.problem.code !== "unknown-dataset") return result;
     }
     return await this.#inPoolFor(dataset, {}, run);
@@ -186,11 +191,11 @@ class Pools {
   ): Promise<Result<Value>> {
     const found = await this.#find(dataset);
     if (!found.ok) return found;
-    if (found.value !== undefined) return await within(found.value, run);
+    if (found.value !== undefined) return await found.value.run(run);
     // What it throws becomes the answer.
     const chosen = await attempt("Choosing a pool", () => Promise.resolve(this.#chosen(origin)));
     if (!chosen.ok) return chosen;
-    const result = await within(chosen.value, run);
+    const result = await chosen.value.run(run);
     if (result.ok) this.#places.set(dataset, chosen.value);
     return result;
   }
@@ -205,7 +210,7 @@ class Pools {
   /** Destroyed is what lies in no pool any more. */
   async #destroy(dataset: DatasetId): Promise<Result<void>> {
     for (const door of this.#doors) {
-      const result = await within(door, (backend) => backend.destroy(dataset));
+      const result = await door.run((backend) => backend.destroy(dataset));
       if (!result.ok) return result;
     }
     this.#places.delete(dataset);
@@ -225,14 +230,6 @@ class Pools {
       for (const stop of stops) stop();
     };
   }
-}
-
-async function within<Value>(
-  door: Door,
-  run: (backend: Backend) => Promise<Result<Value>>,
-): Promise<Result<Value>> {
-  const opened = await door.open();
-  return opened.ok ? await run(opened.value) : opened;
 }
 
 /** What several pools show, as one. Two copies of a dataset are none that can be trusted. */
