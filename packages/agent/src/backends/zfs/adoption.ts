@@ -4,7 +4,7 @@ import { refuse } from "../problems.ts";
 import { place, readOnlyFor, requireAbsent } from "./copies.ts";
 import { fixedProperties, isChangeable, isDatasetName, recordProperty, type Context } from "./layout.ts";
 import { unmountName } from "./mounts.ts";
-import { tryZfs, zfs, zfsFailed } from "./programs.ts";
+import { tellsOfSmallLimit, tryZfs, zfs, zfsFailed } from "./programs.ts";
 import { recordSetting, parseRecord } from "./record.ts";
 import { mountPoints } from "./system.ts";
 
@@ -35,7 +35,7 @@ export async function adoptDataset(context: Context, adoption: Adoption): Promis
   if (maximumSizeBytes !== null) all.push(`refquota=${maximumSizeBytes}`);
   const args = ["set", ...all, recordSetting(record), source];
   const result = await tryZfs(context, args);
-  if (result.exitCode !== 0 && /less than current used/.test(result.stderr))
+  if (result.exitCode !== 0 && tellsOfSmallLimit(result.stderr))
     throw unusable(
       doing,
       `it holds more than the maximum size of ${maximumSizeBytes} bytes`,

@@ -13,7 +13,7 @@ import {
   unset,
 } from "./layout.ts";
 import { discardPartial } from "./partials.ts";
-import { saidBy, tryZfs, zfs, zfsFailed } from "./programs.ts";
+import { saidBy, tellsOfSmallLimit, tryZfs, zfs, zfsFailed } from "./programs.ts";
 import { sweepOne, type Entry, type Expectation, type Row, type Swept } from "./sweep.ts";
 import { mountPoints } from "./system.ts";
 
@@ -208,7 +208,7 @@ export async function limitSize(
   const args = ["set", `refquota=${maximumSizeBytes ?? "none"}`, row.name];
   const result = await tryZfs(context, args);
   if (result.exitCode === 0) return;
-  if (!/less than current used/.test(result.stderr)) throw await zfsFailed(context, doing, args, result);
+  if (!tellsOfSmallLimit(result.stderr)) throw await zfsFailed(context, doing, args, result);
   context.log?.write("warn", "size-not-limited", { name: row.name, maximumSizeBytes, said: saidBy(result) });
 }
 

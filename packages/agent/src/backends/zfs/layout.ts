@@ -78,6 +78,11 @@ export function isDatasetName(name: string): boolean {
   return /^[A-Za-z][A-Za-z0-9_.: -]*(\/[A-Za-z0-9_.: -]+)*$/.test(name);
 }
 
+/** The pool's own name, where a dataset in one may be named as well. */
+export function poolNameOf(name: string): string {
+  return name.split("/", 1)[0] ?? name;
+}
+
 /** Properties that a dataset of ZFS has from its creation on, and takes along wherever it is sent. */
 const inborn = /^(encryption|keyformat|keylocation|pbkdf2iters|casesensitivity|normalization|utf8only)=/;
 

@@ -2,7 +2,7 @@ import type { Abort, ByteStream, CommandResult, Problem } from "@flocker/core";
 import { ProblemError } from "@flocker/core";
 
 import { noSpace, refuse } from "../problems.ts";
-import type { Context } from "./layout.ts";
+import { poolNameOf, type Context } from "./layout.ts";
 
 /** What a command that only reads may take. */
 const readTimeoutMs = 120_000;
@@ -94,9 +94,14 @@ export function tellsOfFullPool(said: string): boolean {
   return /out of space|no space left|quota exceeded|exceeds? (the )?(quota|available)/i.test(said);
 }
 
+/** Whether ZFS refuses a limit because more than that is in use already. */
+export function tellsOfSmallLimit(said: string): boolean {
+  return /less than current used/.test(said);
+}
+
 function readOnlyProblem({ pool }: Runner, said: string): Problem | null {
   if (!/pool is read-only|read-only file system/i.test(said)) return null;
-  const [name = pool] = pool.split("/");
+  const name = poolNameOf(pool);
   return {
     code: "storage-unreadable",
     message: `The pool ${name} is imported read-only, and nothing can be changed in it: ${said}.`,
@@ -106,7 +111,7 @@ function readOnlyProblem({ pool }: Runner, said: string): Problem | null {
 
 /** Why a pool cannot be worked with at all, or null. It asks for what is known without reading the disks. */
 export async function poolProblem({ commands, pool }: Runner): Promise<Problem | null> {
-  const [name = pool] = pool.split("/");
+  const name = poolNameOf(pool);
   const argv = ["zpool", "list", "-H", "-o", "health", name];
   const result = await commands.run(argv, { timeoutMs: 10_000 });
   if (!result.ok) return null;

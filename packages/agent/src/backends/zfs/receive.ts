@@ -16,7 +16,14 @@ import {
   writeRecord,
   type CopyState,
 } from "./copies.ts";
-import { fixedProperties, isChangeable, receivingProperty, unset, type Context } from "./layout.ts";
+import {
+  fixedProperties,
+  isChangeable,
+  poolNameOf,
+  receivingProperty,
+  unset,
+  type Context,
+} from "./layout.ts";
 import { saidBy, tellsOfFullPool, tryZfs, zfs, zfsFailed } from "./programs.ts";
 import { recordSetting } from "./record.ts";
 import { discardPartial, partialOf } from "./partials.ts";
@@ -245,7 +252,7 @@ async function receiveFailed(
     return refuse(
       "not-supported",
       `${doing} failed, because this node's pool cannot hold it: ${said}.`,
-      `Update OpenZFS on this node, and the pool: zpool upgrade ${context.pool.split("/")[0]}.`,
+      `Update OpenZFS on this node, and the pool: zpool upgrade ${poolNameOf(context.pool)}.`,
     );
   if (
     /checksum mismatch|invalid stream|incomplete stream|invalid backup stream|stream is corrupt/i.test(said)

@@ -1,11 +1,11 @@
 import { parseDatasetId, ProblemError, type DatasetId } from "@flocker/core";
 
-import type { Context, Layout } from "./layout.ts";
+import { poolNameOf, type Context, type Layout } from "./layout.ts";
 
 /** Calls back on the pool's events, as ZFS tells them; it ends quietly where ZFS cannot. */
 export function watchPool(context: Context, onChange: (dataset?: DatasetId) => void): () => void {
   const ended = new AbortController();
-  const [pool = context.pool] = context.pool.split("/");
+  const pool = poolNameOf(context.pool);
   const follow = async (): Promise<void> => {
     const decoder = new TextDecoder();
     let rest = "";

@@ -10,9 +10,9 @@ import { profileNamed, usualProfiles, type ZfsProfile } from "./profiles.ts";
 import { attempt, refuse } from "../problems.ts";
 import { createCopy, place, requireLiveCopy, writeRecord } from "./copies.ts";
 import { discoverCopies } from "./discovery.ts";
-import { isDatasetName, layoutOf, type Context } from "./layout.ts";
+import { isDatasetName, layoutOf, poolNameOf, type Context } from "./layout.ts";
 import { mountCopy, unmountCopy } from "./mounts.ts";
-import { poolProblem, tryZfs, zfsFailed } from "./programs.ts";
+import { poolProblem, tellsOfSmallLimit, tryZfs, zfsFailed } from "./programs.ts";
 import { clearReplaced, receiveStream } from "./receive.ts";
 import { destroyCopy, destroyEntry, discardArrived, restoreCopy, trashCopy } from "./removal.ts";
 import { openSend, releaseStale } from "./send.ts";
@@ -66,10 +66,9 @@ function poolFor(
   { profile, source }: CopyOrigin,
 ): string {
   const named = profileNamed(profiles, profile).pool ?? usual;
-  const rootOf = (name: string): string => name.split("/")[0] ?? name;
-  if (source === undefined || rootOf(source) === rootOf(named)) return named;
+  if (source === undefined || poolNameOf(source) === poolNameOf(named)) return named;
   // What is in no pool of the agent's is refused there, with its reason.
-  return pools.find(({ name }) => rootOf(name) === rootOf(source))?.name ?? named;
+  return pools.find(({ name }) => poolNameOf(name) === poolNameOf(source))?.name ?? named;
 }
 
 async function openPool(
@@ -240,7 +239,7 @@ async function resizeCopy(
   const args = ["set", `refquota=${maximumSizeBytes ?? "none"}`, state.name];
   const result = await tryZfs(context, args);
   if (result.exitCode === 0) return;
-  if (/less than current used/.test(result.stderr))
+  if (tellsOfSmallLimit(result.stderr))
     throw refuse(
       "size-out-of-range",
       `${doing} to ${maximumSizeBytes} bytes failed: it holds more than that.`,
