@@ -104,7 +104,8 @@ async function openPool(
 }
 
 function requireNames(pool: string, mountRoot: string): void {
-  if (!isDatasetName(pool))
+  // ZFS allows blanks in names, and what people take over may have some; what is Flocker's has none.
+  if (!isDatasetName(pool) || pool.includes(" "))
     throw refuse(
       "configuration-invalid",
       `"${pool}" is no name of a pool, nor of a dataset in one.`,
