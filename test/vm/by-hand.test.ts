@@ -2,7 +2,6 @@
 // is lost for it.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { test } from "node:test";
 import { pollUntil } from "@flocker/cli/local";
 import type { DatasetId } from "@flocker/core";
 import { systemClock } from "@flocker/host";
@@ -14,25 +13,18 @@ import {
   value,
   World,
 } from "../../packages/agent/src/backends/conformance/world.ts";
-import { harnessInMachine } from "./pools-machine.ts";
+import { storiesInMachine, type MachineStory } from "./pools-machine.ts";
 import { fillBelow, goOn, makeFrailPool, ZfsNode } from "./zfs-nodes.ts";
 
-const makeHarness = harnessInMachine();
+const tell = storiesInMachine();
 
-interface Story {
-  readonly world: World;
-  readonly a: ZfsNode;
-  readonly b: ZfsNode;
+interface Story extends MachineStory {
   readonly dataset: DatasetId;
 }
 
 function story(name: string, body: (story: Story) => Promise<void>): void {
-  test(name, async () => {
-    const harness = await makeHarness();
-    const world = new World(harness);
-    const [a, b] = harness.nodes;
-    await body({ world, a, b, dataset: await world.bornWith(a, { file: "1" }) });
-    await harness.dispose();
+  tell(name, async (given) => {
+    await body({ ...given, dataset: await given.world.bornWith(given.a, { file: "1" }) });
   });
 }
 
@@ -172,68 +164,72 @@ story(
   },
 );
 
-test("a mirror that has lost a disk serves on, and a pool that is imported read-only is named with its remedy", async () => {
-  const [{ machine }] = (await makeHarness()).nodes;
-  const node = new ZfsNode(machine, "pair");
-  await node.sh(
-    "truncate -s 96M /run/left /run/right && " +
-      "zpool create -O mountpoint=none -O canmount=off -o cachefile=none pair mirror /run/left /run/right",
-  );
-  await node.start();
-  const world = new World({ nodes: [node, node, node], dispose: () => Promise.resolve() });
-  const dataset = await world.bornWith(node, { file: "1" });
-  await node.sh("zpool offline pair /run/left");
-  await world.use(node, dataset, { file: "2" });
-  assert.deepEqual(await world.contents(node, dataset), { file: "2" });
-  await node.sh("zpool export pair && zpool import -d /run -N -o readonly=on pair");
-  await node.reopen();
-  assert.equal((await world.seen(node, dataset)).record.role, "primary");
-  for (const result of [
-    await node.backend.mount(dataset),
-    await node.backend.create(recordOf(freshDataset()), null),
-  ]) {
-    assert.match(refused(result, "storage-unreadable"), /The pool pair is imported read-only/);
-    assert.ok(!result.ok && /zpool export pair.*zpool import pair/.test(result.problem.remedy));
-  }
-  await node.sh("zpool export pair && zpool import -d /run -N pair");
-  assert.deepEqual(await world.contents(node, dataset), { file: "2" });
-  await node.sh("zpool destroy pair");
-});
+tell(
+  "a mirror that has lost a disk serves on, and a pool that is imported read-only is named with its remedy",
+  async ({ a: { machine } }) => {
+    const node = new ZfsNode(machine, "pair");
+    await node.sh(
+      "truncate -s 96M /run/left /run/right && " +
+        "zpool create -O mountpoint=none -O canmount=off -o cachefile=none pair mirror /run/left /run/right",
+    );
+    await node.start();
+    const world = new World({ nodes: [node, node, node], dispose: () => Promise.resolve() });
+    const dataset = await world.bornWith(node, { file: "1" });
+    await node.sh("zpool offline pair /run/left");
+    await world.use(node, dataset, { file: "2" });
+    assert.deepEqual(await world.contents(node, dataset), { file: "2" });
+    await node.sh("zpool export pair && zpool import -d /run -N -o readonly=on pair");
+    await node.reopen();
+    assert.equal((await world.seen(node, dataset)).record.role, "primary");
+    for (const result of [
+      await node.backend.mount(dataset),
+      await node.backend.create(recordOf(freshDataset()), null),
+    ]) {
+      assert.match(refused(result, "storage-unreadable"), /The pool pair is imported read-only/);
+      assert.ok(!result.ok && /zpool export pair.*zpool import pair/.test(result.problem.remedy));
+    }
+    await node.sh("zpool export pair && zpool import -d /run -N pair");
+    assert.deepEqual(await world.contents(node, dataset), { file: "2" });
+    await node.sh("zpool destroy pair");
+  },
+);
 
-test("a change that hangs because its pool is suspended is waited for, and what can be seen meanwhile is said", async () => {
-  const [{ machine }] = (await makeHarness()).nodes;
-  const node = new ZfsNode(machine, "frail");
-  const world = new World({ nodes: [node, node, node], dispose: () => Promise.resolve() });
-  await makeFrailPool(node);
-  await node.start();
-  const dataset = await world.bornWith(node, { file: "1" });
-  value(await node.backend.mount(dataset));
-  await fillBelow(node);
-  // The change is what brings this to the disk.
-  await node.sh("echo 600 >/sys/module/zfs/parameters/zfs_txg_timeout");
-  await node.write(dataset, "more", randomBytes(4 * 2 ** 20));
-  let hasEnded = false;
-  const resizing = node.backend.resize(dataset, 2 ** 26).finally(() => (hasEnded = true));
-  const look = "zpool list -H -o health frail | grep SUSPENDED";
-  await node.sh(`for i in $(seq 100); do ${look} && exit 0; usleep 100000; done; exit 1`);
-  for (const asked of [dataset, null]) {
-    const looked = await node.backend.discover(asked);
-    assert.match(refused(looked, "storage-unreadable"), /The pool frail is SUSPENDED/);
-    assert.ok(!looked.ok && looked.problem.remedy.includes("zpool clear frail"));
-  }
-  refused(await node.backend.create(recordOf(freshDataset()), null), "storage-unreadable");
-  assert.ok(!hasEnded, "it may still take effect");
-  await goOn(node);
-  value(await resizing);
-  assert.equal((await world.seen(node, dataset)).maximumSizeBytes, 2 ** 26);
-  assert.equal((await node.files(dataset)).get("more")?.length, 4 * 2 ** 20);
-  value(await node.backend.unmount(dataset));
-  await node.sh("echo 5 >/sys/module/zfs/parameters/zfs_txg_timeout; zpool destroy frail");
-});
+tell(
+  "a change that hangs because its pool is suspended is waited for, and what can be seen meanwhile is said",
+  async ({ a: { machine } }) => {
+    const node = new ZfsNode(machine, "frail");
+    const world = new World({ nodes: [node, node, node], dispose: () => Promise.resolve() });
+    await makeFrailPool(node);
+    await node.start();
+    const dataset = await world.bornWith(node, { file: "1" });
+    value(await node.backend.mount(dataset));
+    await fillBelow(node);
+    // The change is what brings this to the disk.
+    await node.sh("echo 600 >/sys/module/zfs/parameters/zfs_txg_timeout");
+    await node.write(dataset, "more", randomBytes(4 * 2 ** 20));
+    let hasEnded = false;
+    const resizing = node.backend.resize(dataset, 2 ** 26).finally(() => (hasEnded = true));
+    const look = "zpool list -H -o health frail | grep SUSPENDED";
+    await node.sh(`for i in $(seq 100); do ${look} && exit 0; usleep 100000; done; exit 1`);
+    for (const asked of [dataset, null]) {
+      const looked = await node.backend.discover(asked);
+      assert.match(refused(looked, "storage-unreadable"), /The pool frail is SUSPENDED/);
+      assert.ok(!looked.ok && looked.problem.remedy.includes("zpool clear frail"));
+    }
+    refused(await node.backend.create(recordOf(freshDataset()), null), "storage-unreadable");
+    assert.ok(!hasEnded, "it may still take effect");
+    await goOn(node);
+    value(await resizing);
+    assert.equal((await world.seen(node, dataset)).maximumSizeBytes, 2 ** 26);
+    assert.equal((await node.files(dataset)).get("more")?.length, 4 * 2 ** 20);
+    value(await node.backend.unmount(dataset));
+    await node.sh("echo 5 >/sys/module/zfs/parameters/zfs_txg_timeout; zpool destroy frail");
+  },
+);
 
 story("a profile's pool that is missing hides what is in it, and only that, until it is back", async (s) => {
   const { a, dataset: usual } = s;
-  const { pool } = s.world.c as ZfsNode;
+  const { pool } = s.c;
   a.profiles = { gold: { pool, properties: { recordsize: "16K" } } };
   await a.start();
   const gold = freshDataset();

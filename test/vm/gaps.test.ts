@@ -11,28 +11,16 @@ import {
   refused,
   requestOf,
   value,
-  World,
 } from "../../packages/agent/src/backends/conformance/world.ts";
-import { harnessInMachine } from "./pools-machine.ts";
+import { storiesInMachine, type MachineStory } from "./pools-machine.ts";
 import type { ZfsNode } from "./zfs-nodes.ts";
 
 const mebibyte = 2 ** 20;
 const maximumSizeBytes = 64 * mebibyte;
-const makeHarness = harnessInMachine();
+const story = storiesInMachine();
 
-interface Story {
-  readonly world: World;
-  readonly a: ZfsNode;
-  readonly b: ZfsNode;
-  readonly c: ZfsNode;
-}
-
-function gap(number: number, rule: string, body: (story: Story) => Promise<void>): void {
-  test(`gap ${number}: ${rule}`, async () => {
-    const harness = await makeHarness();
-    const [a, b, c] = harness.nodes;
-    await body({ world: new World(harness), a, b, c });
-  });
+function gap(number: number, rule: string, body: (story: MachineStory) => Promise<void>): void {
+  story(`gap ${number}: ${rule}`, body);
 }
 
 async function get(node: ZfsNode, dataset: DatasetId, property: string): Promise<string> {

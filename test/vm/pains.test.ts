@@ -2,7 +2,6 @@
 // in by-hand.test.ts and moves.test.ts, and those that are not about ZFS in test/system/pains.test.ts.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { test } from "node:test";
 import type { DatasetId } from "@flocker/core";
 import {
   goOn,
@@ -14,27 +13,16 @@ import {
   refused,
   requestOf,
   value,
-  World,
+  type World,
 } from "../../packages/agent/src/backends/conformance/world.ts";
-import { harnessInMachine } from "./pools-machine.ts";
+import { storiesInMachine, type MachineStory } from "./pools-machine.ts";
 import type { ZfsNode } from "./zfs-nodes.ts";
 
 const mebibyte = 2 ** 20;
-const makeHarness = harnessInMachine();
+const story = storiesInMachine();
 
-interface Story {
-  readonly world: World;
-  readonly a: ZfsNode;
-  readonly b: ZfsNode;
-}
-
-function pain(number: number, rule: string, body: (story: Story) => Promise<void>): void {
-  test(`pain ${number}: ${rule}`, async () => {
-    const harness = await makeHarness();
-    const [a, b] = harness.nodes;
-    await body({ world: new World(harness), a, b });
-    await harness.dispose();
-  });
+function pain(number: number, rule: string, body: (story: MachineStory) => Promise<void>): void {
+  story(`pain ${number}: ${rule}`, body);
 }
 
 /** A primary copy with two mebibytes that do not compress. */
