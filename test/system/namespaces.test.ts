@@ -8,36 +8,27 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { v2 } from "@flocker/api";
-import { pollUntil } from "@flocker/cli/local";
-import { systemClock } from "@flocker/host";
 import { makeSoakCluster, type SoakCluster, type SoakNode } from "../../tools/soak/cluster.ts";
 import { cutOff } from "../../tools/soak/network.ts";
 import { noBtrfs } from "./btrfs-rig.ts";
+import { move, show, untilReason, untilTrue } from "./rig.ts";
 
 const noNetworks =
   noBtrfs === false && spawnSync("ip", ["-V"]).status !== 0 ? "ip is not installed" : noBtrfs;
 const contentBytes = 24 * 2 ** 20;
 
-async function waitFor(waitingFor: string, ask: () => Promise<boolean>): Promise<void> {
-  const result = await pollUntil(systemClock, {
-    waitingFor,
-    timeoutMs: 120_000,
-    ask: async () => ((await ask()) ? true : undefined),
-  });
-  assert.ok(result.ok, result.ok ? "" : result.problem.message);
-}
-
-async function show({ client }: SoakCluster, dataset: string): Promise<v2.Dataset> {
-  const answer = await client.api.getDataset({ params: { dataset_id: dataset } });
-  assert.equal(answer.status, 200, JSON.stringify(answer.body));
-  return answer.body as v2.Dataset;
-}
+/** A session and a link that were cut come back some time after the cable. */
+const comebackTimeoutMs = 120_000;
 
 async function served(cluster: SoakCluster, dataset: string, node: SoakNode): Promise<void> {
-  await waitFor(`the dataset on ${node.name}`, async () => {
-    const places = await cluster.mountedOn(dataset);
-    return places.length === 1 && places[0] === node && (await show(cluster, dataset)).converged;
-  });
+  await untilTrue(
+    `the dataset on ${node.name}`,
+    async () => {
+      const places = await cluster.mountedOn(dataset);
+      return places.length === 1 && places[0] === node && (await show(cluster, dataset)).converged;
+    },
+    comebackTimeoutMs,
+  );
 }
 
 /** So slow that the cable is pulled while the transfer runs. */
@@ -58,7 +49,7 @@ test(
       const [a, b] = cluster.nodes;
       assert.ok(a !== undefined && b !== undefined);
       await slowDown(a);
-      await waitFor("both agents", async () => {
+      await untilTrue("both agents", async () => {
         const answer = await cluster.client.api.listNodes({}).catch(() => undefined);
         return answer?.status === 200 && answer.body.nodes.filter(({ connected }) => connected).length === 2;
       });
@@ -68,16 +59,13 @@ test(
       await served(cluster, dataset, a);
       const content = randomBytes(contentBytes);
       await writeFile(join(a.mountRoot, dataset, "content"), content);
-      const params = { dataset_id: dataset };
-      await cluster.client.api.updateDataset({ params, headers: {}, body: { primary: b.node } });
-      await waitFor(
+      await move(cluster, dataset, b);
+      await untilTrue(
         "the transfer",
         async () => ((await show(cluster, dataset)).transfer?.done_bytes ?? 0) > 0,
       );
       const plugIn = cutOff(b.index);
-      await waitFor("the reason", async () =>
-        (await show(cluster, dataset)).reasons.some(({ code }) => code === "peer-unreachable"),
-      );
+      await untilReason(cluster, dataset, "peer-unreachable");
       assert.deepEqual(await cluster.mountedOn(dataset), [a]);
       await writeFile(join(a.mountRoot, dataset, "meanwhile"), "written");
       plugIn();

@@ -14,12 +14,12 @@ import {
   move,
   readRecords,
   ready,
-  reasonsOf,
   servedBy,
   settled,
   show,
   slowFirstNode,
   startRig,
+  untilReason,
   untilTrue,
   type Rig,
 } from "./rig.ts";
@@ -97,7 +97,7 @@ async function onTheMove(t: TestContext, rig: Rig, [a, b]: Nodes): Promise<void>
       const dataset = await createDataset(rig, "gap-13", b);
       const file = await open(fileOn(b, dataset, "open"), "w");
       await move(rig, dataset, a);
-      await untilTrue("the reason", async () => (await reasonsOf(rig, dataset)).includes("busy-mount"));
+      await untilReason(rig, dataset, "busy-mount");
       await file.write("still served");
       assert.deepEqual(await servedBy(rig, dataset), [b.name]);
       await file.close();
@@ -129,7 +129,7 @@ async function whenNodesAreAway(t: TestContext, rig: Rig, [a, b, c]: Nodes): Pro
       rig.cluster.control.start();
       await ready(rig);
       await move(rig, dataset, c);
-      await untilTrue("the reason", async () => (await reasonsOf(rig, dataset)).includes("holder-unknown"));
+      await untilReason(rig, dataset, "holder-unknown");
       assert.deepEqual(
         (await servedBy(rig, dataset)).filter((name) => name === c.name),
         [],
@@ -176,7 +176,7 @@ async function whenNodesAreAway(t: TestContext, rig: Rig, [a, b, c]: Nodes): Pro
       const dataset = await createDataset(rig, "gap-9", b);
       await a.agent.stop("SIGKILL");
       await move(rig, dataset, a);
-      await untilTrue("the reason", async () => (await reasonsOf(rig, dataset)).includes("peer-unreachable"));
+      await untilReason(rig, dataset, "peer-unreachable");
       assert.deepEqual(await servedBy(rig, dataset), [b.name]);
       a.agent.start();
       await settled(rig, dataset, a);

@@ -11,12 +11,12 @@ import {
   fileOn,
   move,
   ready,
-  reasonsOf,
   servedBy,
   settled,
   show,
   slowFirstNode,
   startRig,
+  untilReason,
   untilTrue,
 } from "./rig.ts";
 
@@ -37,9 +37,7 @@ test("pains of people who move data", async (t) => {
       await writeFile(record, "");
       b.agent.start();
       await ready(rig);
-      await untilTrue("the reason", async () =>
-        (await reasonsOf(rig, dataset)).includes("storage-unreadable"),
-      );
+      await untilReason(rig, dataset, "storage-unreadable");
       assert.deepEqual(await servedBy(rig, dataset), [b.name], "who uses it is not interrupted");
       await move(rig, dataset, c);
       await untilTrue("the reason", async () => (await show(rig, dataset)).reasons.length > 0);

@@ -84,7 +84,10 @@ export async function createDataset(rig: Rig, name: string, node: RunnableNode):
   return dataset;
 }
 
-export async function move(rig: Rig, dataset: string, node: RunnableNode): Promise<void> {
+/** What can ask the control service. */
+type Asking = Pick<Rig, "client">;
+
+export async function move(rig: Asking, dataset: string, node: Pick<RunnableNode, "node">): Promise<void> {
   const answer = await rig.client.api.updateDataset({
     params: { dataset_id: dataset },
     headers: {},
@@ -93,7 +96,7 @@ export async function move(rig: Rig, dataset: string, node: RunnableNode): Promi
   assert.equal(answer.status, 200, JSON.stringify(answer.body));
 }
 
-export async function show(rig: Rig, dataset: string): Promise<v2.Dataset> {
+export async function show(rig: Asking, dataset: string): Promise<v2.Dataset> {
   const answer = await rig.client.api.getDataset({ params: { dataset_id: dataset } });
   assert.equal(answer.status, 200, JSON.stringify(answer.body));
   return answer.body as v2.Dataset;
@@ -176,18 +179,27 @@ export async function slowFirstNode(rig: Rig): Promise<void> {
   await writeFile(configurationFile, limited);
 }
 
-export async function untilTrue(what: string, ask: () => Promise<boolean>): Promise<void> {
+export async function untilTrue(
+  what: string,
+  ask: () => Promise<boolean>,
+  timeoutMs: number = settleTimeoutMs,
+): Promise<void> {
   const result = await pollUntil(systemClock, {
     waitingFor: what,
-    timeoutMs: settleTimeoutMs,
+    timeoutMs,
     ask: async () => ((await ask()) ? true : undefined),
   });
   assert.ok(result.ok, result.ok ? "" : result.problem.message);
 }
 
 /** The codes of the reasons that are shown for a dataset. */
-export async function reasonsOf(rig: Rig, dataset: string): Promise<readonly string[]> {
+export async function reasonsOf(rig: Asking, dataset: string): Promise<readonly string[]> {
   return (await show(rig, dataset)).reasons.map(({ code }) => code);
+}
+
+/** Waits until a reason with that code is shown for a dataset. */
+export async function untilReason(rig: Asking, dataset: string, code: string): Promise<void> {
+  await untilTrue(`the reason ${code}`, async () => (await reasonsOf(rig, dataset)).includes(code));
 }
 
 /** The programs that an agent runs now. */
