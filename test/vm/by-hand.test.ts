@@ -130,6 +130,8 @@ story("what cannot be taken over is refused with its reason, and stays as it was
   assert.match(await refusal(`${a.pool}/parent`), /parent\/child/);
   assert.match(await refusal(`${a.pool}/taken`), /record of another/);
   assert.match(await refusal(`${a.pool}/nothing`), /no such dataset/);
+  assert.match(await refusal(`${a.pool}/flocker-trash`), /keeps its own copies/);
+  assert.match(await a.sh('zfs get -H -o value flocker:record "$1/flocker-trash"', a.pool), /^-$/m);
   assert.match(await refusal(`${a.pool}/-o@bad`), /no name/);
   assert.match(await refusal(`${a.pool}/parent/child`, "platinum"), /only gold, silver, bronze/);
   const names = await a.sh('zfs list -H -o name -r "$1"', a.pool);

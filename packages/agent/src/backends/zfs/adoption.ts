@@ -56,6 +56,13 @@ interface Source {
 async function findSource(context: Context, doing: string, source: string): Promise<Source> {
   if (!isDatasetName(source))
     throw unusable(doing, "that is no name of a dataset of ZFS", "See zfs list for the names.");
+  const own = [context.live, context.trash, context.staging];
+  if (own.some((parent) => `${source}/`.startsWith(`${parent}/`)))
+    throw unusable(
+      doing,
+      "it is where this node's agent keeps its own copies",
+      "Name a file system of your own; rename it away first if it is one.",
+    );
   const args = [
     "list",
     "-Hp",
